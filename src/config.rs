@@ -1,0 +1,286 @@
+//! What the flags, the target file and the environment mean together.
+//!
+//! Pure: the edge reads files and the environment, and hands their text in as [`Given`].
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::flags::{self, Typed};
+use crate::target::{Target, TargetOptions, quote};
+
+/// The whole configuration, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// At least one, each with a name of its own: those of the command line, then those of the file.
+    pub targets: Vec<Target>,
+    /// Checks of each target, then exit; `None` is until stopped.
+    pub count: Option<u64>,
+    /// `--check`: check the set-up, post one test message, exit.
+    pub check_up: bool,
+    /// Slack's Incoming Webhook; `None` is Slack off.
+    pub slack: Option<Secret>,
+    /// The notification log; `None` with `--no-log`.
+    pub log: Option<PathBuf>,
+    /// How much goes to stdout.
+    pub output: Output,
+}
+
+/// How much goes to stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Nothing.
+    Quiet,
+    /// The notifications.
+    Normal,
+    /// Each check too.
+    Verbose,
+}
+
+/// What the edge has read for [`Config::new`]: names, as messages are to show them, and texts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Given<'a> {
+    /// Name and text of `--file`.
+    pub target_file: Option<(&'a str, &'a str)>,
+    /// Name and text of `--slack-url-file`.
+    pub slack_url_file: Option<(&'a str, &'a str)>,
+    /// The variable `SLACK_WEBHOOK_URL`.
+    pub slack_env: Option<&'a str>,
+}
+
+impl Config {
+    /// Puts everything together: a target line's options win over the command line's, and for Slack the flag wins
+    /// over the file, the file over the environment.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, on one line; in a target file with its name and line.
+    pub fn new(typed: &Typed, given: Given<'_>) -> Result<Config, String> {
+        let mut targets = Targets::default();
+        for word in &typed.words {
+            targets.add(word, &typed.target)?;
+        }
+        if let Some((name, text)) = given.target_file {
+            targets.add_file(name, text, &typed.target)?;
+        }
+        if targets.list.is_empty() {
+            return Err("no target given: name a host to watch, such as 192.0.2.1 or db=10.0.0.5:5432, or a \
+                        file of them with --file; try --help"
+                .into());
+        }
+        let log = typed.log.clone().unwrap_or_else(|| PathBuf::from("reachability.log"));
+        Ok(Config {
+            targets: targets.list,
+            count: typed.count,
+            check_up: typed.check,
+            slack: slack(typed, given)?,
+            log: (!typed.no_log).then_some(log),
+            output: match (typed.quiet, typed.verbose) {
+                (true, _) => Output::Quiet,
+                (_, true) => Output::Verbose,
+                _ => Output::Normal,
+            },
+        })
+    }
+}
+
+/// Targets in the order given. The names aside, so that ten thousand lines do not take a hundred million comparisons.
+#[derive(Default)]
+struct Targets {
+    list: Vec<Target>,
+    names: HashSet<String>,
+}
+
+impl Targets {
+    fn add(&mut self, word: &str, options: &TargetOptions) -> Result<(), String> {
+        let target = Target::parse(word, options)?;
+        if !self.names.insert(target.name.clone()) {
+            let name = quote(&target.name);
+            return Err(format!("target {name} is named twice; tell them apart with LABEL= before the host"));
+        }
+        self.list.push(target);
+        Ok(())
+    }
+
+    fn add_file(&mut self, name: &str, text: &str, base: &TargetOptions) -> Result<(), String> {
+        let name = name.escape_debug();
+        let before = self.list.len();
+        // Editors on Windows write a byte order mark; it would become part of the first word.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        for (index, line) in text.lines().enumerate() {
+            let added = flags::parse_line(line).and_then(|read| match read {
+                Some((word, options)) => self.add(&word, &options.over(base)),
+                None => Ok(()),
+            });
+            added.map_err(|why| format!("{name} line {}: {why}", index + 1))?;
+        }
+        // Also with other targets: a file that a full disk cut to nothing must not go unnoticed.
+        if self.list.len() == before {
+            return Err(format!("{name} holds no target; write one a line, such as db=10.0.0.5:5432"));
+        }
+        Ok(())
+    }
+}
+
+/// The webhook. What is wrong with it is said without its text, since that is the secret.
+fn slack(typed: &Typed, given: Given<'_>) -> Result<Option<Secret>, String> {
+    if typed.slack_url.is_some() {
+        return Ok(typed.slack_url.clone());
+    }
+    if let Some((name, text)) = given.slack_url_file {
+        let name = name.escape_debug();
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let Some(line) = text.lines().map(str::trim).find(|line| !line.is_empty()) else {
+            return Err(format!("--slack-url-file: {name} is empty; accepted: {}", Secret::ACCEPTED));
+        };
+        return Secret::from_url(line).map(Some).map_err(|why| {
+            format!("--slack-url-file: {name} holds no webhook URL: {why}; accepted: {}", Secret::ACCEPTED)
+        });
+    }
+    match given.slack_env.map(str::trim) {
+        None | Some("") => Ok(None),
+        Some(url) => Secret::from_url(url)
+            .map(Some)
+            .map_err(|why| format!("SLACK_WEBHOOK_URL: {why}; accepted: {}", Secret::ACCEPTED)),
+    }
+}
+
+/// A webhook URL. Whoever has it can post to the channel, so it is kept out of output, log, errors and state: it
+/// has no `Display`, `Debug` hides it, and [`Secret::expose`] shows in a search where it is used.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// What [`Secret::from_url`] accepts, for messages.
+    pub const ACCEPTED: &str = "an http:// or https:// URL, such as https://hooks.slack.com/services/...";
+
+    /// Takes a URL: `http` or `https`, with a host, without white space and control characters.
+    ///
+    /// # Errors
+    /// What is wrong, without the URL.
+    pub fn from_url(url: &str) -> Result<Secret, String> {
+        if url.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err("the URL contains white space or a control character".into());
+        }
+        if !url.is_ascii() {
+            return Err("the URL contains a character that is not ASCII".into());
+        }
+        let rest = match url.split_once("://") {
+            Some((scheme, rest)) if ["http", "https"].iter().any(|s| scheme.eq_ignore_ascii_case(s)) => rest,
+            _ => return Err("the URL does not start with http:// or https://".into()),
+        };
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let place = authority.rsplit('@').next().unwrap_or_default();
+        let (host, port) = match place.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port),
+            _ => (place, "443"),
+        };
+        if host.is_empty() {
+            return Err("the URL has no host".into());
+        }
+        match port.parse::<u16>() {
+            Ok(0) | Err(_) => Err("the URL's port is not a number from 1 to 65535".into()),
+            Ok(_) => Ok(Secret(url.to_owned())),
+        }
+    }
+
+    /// The URL itself, for the one place that posts to it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+#[cfg(test)]
+#[rustfmt::skip] // Tables, a case a line.
+mod tests {
+    use super::*;
+
+    fn typed(args: &str) -> Typed {
+        flags::parse(args.split_whitespace().map(Into::into)).unwrap()
+    }
+
+    fn file(text: &str) -> Given<'_> {
+        Given { target_file: Some(("f.txt", text)), ..Given::default() }
+    }
+
+    #[test]
+    fn defaults() {
+        let config = Config::new(&typed("gw"), Given::default()).unwrap();
+        assert_eq!((config.count, config.check_up, config.slack), (None, false, None));
+        assert_eq!((config.log, config.output), (Some("reachability.log".into()), Output::Normal));
+        let config = Config::new(&typed("gw -qn 3 --check --no-log"), Given::default()).unwrap();
+        assert_eq!((config.count, config.check_up), (Some(3), true));
+        assert_eq!((config.log, config.output), (None, Output::Quiet));
+        let config = Config::new(&typed("gw -v --log l"), Given::default()).unwrap();
+        assert_eq!((config.log, config.output), (Some("l".into()), Output::Verbose));
+    }
+
+    #[test]
+    fn lines_win_over_the_command_line() {
+        let text = "\u{feff}# ours\r\n\r\ndb=10.0.0.5:5432 -ct 7 # x y\r\n  gw\t-s 5";
+        let config = Config::new(&typed("a -s 9 -r 2"), file(text)).unwrap();
+        let seen = config.targets.iter().map(|t| (&*t.name, t.options.size, t.options.failures, t.options.recover));
+        assert_eq!(seen.collect::<Vec<_>>(), [("a", 9, 10, 2), ("db", 9, 7, 2), ("gw", 5, 10, 2)]);
+    }
+
+    #[test]
+    fn refusals() {
+        for (args, text, why) in [
+            ("", None, "no target given: name a host to watch, such as 192.0.2.1 or db=10.0.0.5:5432, or a file of them with --file; try --help"),
+            ("gw", Some("# none\n\n"), "f.txt holds no target; write one a line, such as db=10.0.0.5:5432"),
+            ("gw GW", None, "target \"gw\" is named twice; tell them apart with LABEL= before the host"),
+            ("gw", Some("a\ngw=b"), "f.txt line 2: target \"gw\" is named twice; tell them apart with LABEL= before the host"),
+            ("", Some("a\n\nb --log x"), "f.txt line 3: --log is not allowed in a target file, only the options of a target are"),
+            ("", Some("host:0"), "f.txt line 1: target \"host:0\": port \"0\" is not a number from 1 to 65535"),
+        ] {
+            let given = text.map_or(Given::default(), file);
+            assert_eq!(Config::new(&typed(args), given), Err(why.to_owned()));
+        }
+    }
+
+    #[test]
+    fn slack_comes_from_flag_then_file_then_environment() {
+        let (env, in_file) = ("https://env/S", "\n  https://file/S \nrest");
+        for (args, text, env, expected) in [
+            ("gw --slack-url https://flag/S", Some(in_file), Some(env), Ok(Some("https://flag/S"))),
+            ("gw", Some(in_file), Some("bad"), Ok(Some("https://file/S"))),
+            ("gw", None, Some(env), Ok(Some("https://env/S"))),
+            ("gw", None, Some(" "), Ok(None)),
+            ("gw", Some(" \n"), Some(env), Err("--slack-url-file: f is empty")),
+            ("gw", Some("SECRET"), None, Err("--slack-url-file: f holds no webhook URL: the URL does not start with")),
+            ("gw", None, Some("ftp://SECRET"), Err("SLACK_WEBHOOK_URL: the URL does not start with http:// or https://; accepted: an http")),
+        ] {
+            let given = Given { slack_url_file: text.map(|text| ("f", text)), slack_env: env, target_file: None };
+            match (Config::new(&typed(args), given), expected) {
+                (Ok(config), Ok(url)) => assert_eq!(config.slack.as_ref().map(Secret::expose), url),
+                (Err(message), Err(why)) => assert!(message.starts_with(why) && !message.contains("SECRET"), "{message}"),
+                (got, _) => panic!("{got:?} is not {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn secrets() {
+        for url in ["HTTPS://h", "http://[::1]:8080/S", "http://[::1]/S", "https://u@h:1?S"] {
+            let secret = Secret::from_url(url).unwrap();
+            assert_eq!((secret.expose(), format!("{secret:?}")), (url, "Secret(..)".into()));
+        }
+        for (url, why) in [
+            ("https://h/a b", "the URL contains white space or a control character"),
+            ("https://h/\u{7f}", "the URL contains white space or a control character"),
+            ("https://bücher", "the URL contains a character that is not ASCII"),
+            ("hooks.slack.com/S", "the URL does not start with http:// or https://"),
+            ("https:///S", "the URL has no host"),
+            ("https://:80/S", "the URL has no host"),
+            ("https://h:0/S", "the URL's port is not a number from 1 to 65535"),
+            ("https://h:x/S", "the URL's port is not a number from 1 to 65535"),
+        ] {
+            assert_eq!(Secret::from_url(url), Err(why.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,560 @@
+//! The one table of flags, and what was typed.
+//!
+//! A new flag is one row of [`FLAGS`] (and a field of [`Typed`] or [`TargetOptions`]): parsing, the options of target
+//! lines and `--help` come from the table. Pure: the arguments come in, nothing is opened.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lexopt::{Arg, Parser};
+
+use crate::config::Secret;
+use crate::target::{Family, TargetOptions, digits, quote};
+
+/// What was typed on the command line, each value checked on its own. What it means is `Config`'s.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // Each is the flag of that name.
+pub struct Typed {
+    /// Options that hold for all targets.
+    pub target: TargetOptions,
+    /// Target words, in order, not looked into.
+    pub words: Vec<String>,
+    pub file: Option<PathBuf>,
+    pub count: Option<u64>,
+    pub check: bool,
+    pub slack_url: Option<Secret>,
+    pub slack_url_file: Option<PathBuf>,
+    pub log: Option<PathBuf>,
+    pub no_log: bool,
+    pub quiet: bool,
+    pub verbose: bool,
+    pub help: bool,
+    pub version: bool,
+}
+
+/// One row of the table.
+pub struct Flag {
+    /// Without its dash; `ct` is the only one of two letters. Empty: there is none.
+    pub short: &'static str,
+    /// Without its dashes. Empty: there is none.
+    pub long: &'static str,
+    /// What stands for the value in the help; empty for a switch.
+    pub value: &'static str,
+    /// Where the help shows it.
+    pub group: Group,
+    /// What the help says.
+    pub help: &'static str,
+    /// What holds without the flag; empty if that needs no telling.
+    pub default: &'static str,
+    /// Which values are accepted, for messages.
+    pub accepted: &'static str,
+    /// What it does.
+    pub set: Setter,
+}
+
+/// Where a flag writes. A setter with a value returns what is wrong with it; [`parse`] adds the flag and what is accepted.
+pub enum Setter {
+    /// A target option with a value. Target options are allowed in target files.
+    Target(fn(&mut TargetOptions, &str) -> Result<(), String>),
+    /// A target option without a value.
+    TargetSwitch(fn(&mut TargetOptions)),
+    /// An option of the whole run with a value.
+    Global(fn(&mut Typed, &str) -> Result<(), String>),
+    /// An option of the whole run without a value.
+    Switch(fn(&mut Typed)),
+}
+use Setter::{Global, Switch, Target, TargetSwitch};
+
+/// A heading of the help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// How targets are checked and judged: the target options.
+    Checking,
+    /// Which targets, how long.
+    Run,
+    /// The webhook.
+    Slack,
+    /// The notification log.
+    Log,
+    /// What stdout gets.
+    Output,
+    /// The rest.
+    Other,
+}
+use Group::{Checking, Log, Other, Output, Run, Slack};
+
+const GROUPS: [(Group, &str); 6] = [
+    (Checking, "Checking (in a target file, also after a target, for it alone)"),
+    (Run, "Targets and run"),
+    (Slack, "Slack"),
+    (Log, "Log"),
+    (Output, "Output"),
+    (Other, "Other"),
+];
+
+/// Every flag there is.
+#[rustfmt::skip] // A table: two lines a row can be read and compared, ten cannot.
+pub static FLAGS: &[Flag] = &[
+    Flag { short: "p", long: "port", value: "PORT", group: Checking, default: "", accepted: "1 to 65535",
+        help: "check this TCP port, not ICMP", set: Target(|t, v| put(&mut t.port, number(v, 1, 65535))) },
+    Flag { short: "i", long: "interval", value: "TIME", group: Checking, default: "1s", accepted: "10ms or more, such as 500ms, 2s or 1m30s (a bare number is seconds)",
+        help: "time between checks, 10ms at the least", set: Target(|t, v| put(&mut t.interval, time(v, 10))) },
+    Flag { short: "w", long: "timeout", value: "TIME", group: Checking, default: "2s", accepted: "1ms or more, such as 500ms, 2s or 1m30s (a bare number is seconds)",
+        help: "how long an answer may take", set: Target(|t, v| put(&mut t.timeout, time(v, 1))) },
+    Flag { short: "s", long: "size", value: "N", group: Checking, default: "300", accepted: "1 to 100000",
+        help: "sample: the last N checks, 1 to 100000", set: Target(|t, v| put(&mut t.size, number(v, 1, 100_000))) },
+    Flag { short: "c", long: "change", value: "PCT", group: Checking, default: "5", accepted: "0 to 100, such as 5 or 2.5, in percentage points",
+        help: "change in packet loss, in percentage points, that is notified", set: Target(|t, v| put(&mut t.change, v.parse())) },
+    Flag { short: "ct", long: "ctimeout", value: "N", group: Checking, default: "TCP 3, ICMP 10", accepted: "0 to 100000",
+        help: "failures in a row before a target is down; ICMP: 0 turns down/up off", set: Target(|t, v| put(&mut t.failures, number(v, 0, 100_000))) },
+    Flag { short: "r", long: "recover", value: "N", group: Checking, default: "1", accepted: "1 to 100000",
+        help: "successes in a row before it is up again", set: Target(|t, v| put(&mut t.recover, number(v, 1, 100_000))) },
+    Flag { short: "", long: "remind", value: "TIME", group: Checking, default: "never", accepted: "1s or more, such as 90s, 30m or 12h (a bare number is seconds)",
+        help: "notify again every TIME while down", set: Target(|t, v| put(&mut t.remind, time(v, 1000))) },
+    Flag { short: "4", long: "", value: "", group: Checking, default: "the first address that resolves", accepted: "",
+        help: "use only IPv4", set: TargetSwitch(|t| t.family = Some(Family::V4)) },
+    Flag { short: "6", long: "", value: "", group: Checking, default: "", accepted: "",
+        help: "use only IPv6", set: TargetSwitch(|t| t.family = Some(Family::V6)) },
+    Flag { short: "I", long: "interface", value: "NAME|ADDR", group: Checking, default: "the kernel's choice", accepted: "an interface, such as eth0, or an address of this machine",
+        help: "send from this interface or source address", set: Target(|t, v| put(&mut t.interface, v.parse())) },
+    Flag { short: "l", long: "length", value: "BYTES", group: Checking, default: "56", accepted: "16 to 65000",
+        help: "ICMP payload, 16 to 65000", set: Target(|t, v| put(&mut t.length, number(v, 16, 65_000))) },
+    Flag { short: "", long: "ttl", value: "N", group: Checking, default: "the kernel's", accepted: "1 to 255",
+        help: "TTL or hop limit of what is sent", set: Target(|t, v| put(&mut t.ttl, number(v, 1, 255))) },
+    Flag { short: "", long: "tos", value: "N", group: Checking, default: "the kernel's", accepted: "0 to 255, or 0x0 to 0xff",
+        help: "TOS or traffic class of what is sent", set: Target(|t, v| put(&mut t.tos, tos(v))) },
+    Flag { short: "f", long: "file", value: "FILE", group: Run, default: "", accepted: "a file of targets, or - for stdin",
+        help: "targets from a file, one a line; - is stdin", set: Global(|g, v| put(&mut g.file, path(v))) },
+    Flag { short: "n", long: "count", value: "N", group: Run, default: "until stopped", accepted: "1 or more",
+        help: "N checks of each target, then exit", set: Global(|g, v| put(&mut g.count, number(v, 1, u64::MAX))) },
+    Flag { short: "", long: "check", value: "", group: Run, default: "", accepted: "",
+        help: "check options, targets, socket rights and webhook, post one test message, exit", set: Switch(|g| g.check = true) },
+    Flag { short: "", long: "slack-url", value: "URL", group: Slack, default: "the variable SLACK_WEBHOOK_URL, else Slack is off", accepted: Secret::ACCEPTED,
+        help: "Incoming Webhook; other users can see it in ps, a file is safer", set: Global(|g, v| put(&mut g.slack_url, Secret::from_url(v))) },
+    Flag { short: "", long: "slack-url-file", value: "FILE", group: Slack, default: "", accepted: "a file whose first line is the webhook's URL",
+        help: "file whose first line is the webhook's URL", set: Global(|g, v| put(&mut g.slack_url_file, path(v))) },
+    Flag { short: "", long: "log", value: "FILE", group: Log, default: "reachability.log", accepted: "a file",
+        help: "append notifications to this file", set: Global(|g, v| put(&mut g.log, path(v))) },
+    Flag { short: "", long: "no-log", value: "", group: Log, default: "", accepted: "",
+        help: "keep no log", set: Switch(|g| g.no_log = true) },
+    Flag { short: "q", long: "quiet", value: "", group: Output, default: "", accepted: "",
+        help: "nothing on stdout", set: Switch(|g| g.quiet = true) },
+    Flag { short: "v", long: "verbose", value: "", group: Output, default: "", accepted: "",
+        help: "each check on stdout, as ping shows it", set: Switch(|g| g.verbose = true) },
+    Flag { short: "h", long: "help", value: "", group: Other, default: "", accepted: "",
+        help: "show this help", set: Switch(|g| g.help = true) },
+    Flag { short: "V", long: "version", value: "", group: Other, default: "", accepted: "",
+        help: "show the version", set: Switch(|g| g.version = true) },
+];
+
+impl Flag {
+    /// As messages call it: `--interval`, or `-4` where there is no long name.
+    pub fn name(&self) -> String {
+        match self.long {
+            "" => format!("-{}", self.short),
+            long => format!("--{long}"),
+        }
+    }
+
+    /// Whether target files may have it.
+    pub fn of_target(&self) -> bool {
+        matches!(self.set, Target(_) | TargetSwitch(_))
+    }
+
+    fn takes_value(&self) -> bool {
+        matches!(self.set, Target(_) | Global(_))
+    }
+}
+
+/// Reads the command line, without the program's name. `-h` and `-V` end it: what follows is not looked at.
+///
+/// # Errors
+/// The first thing that is wrong, on one line, without ever showing a webhook's URL.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Typed, String> {
+    let typed = walk(args, false)?;
+    let contradictions = [
+        (typed.slack_url.is_some() && typed.slack_url_file.is_some(), "--slack-url and --slack-url-file"),
+        (typed.quiet && typed.verbose, "--quiet and --verbose"),
+        (typed.log.is_some() && typed.no_log, "--log and --no-log"),
+    ];
+    match contradictions.iter().find(|(both, _)| *both && !typed.help && !typed.version) {
+        Some((_, names)) => Err(format!("{names} contradict each other; give only one of them")),
+        None => Ok(typed),
+    }
+}
+
+/// Reads one line of a target file: a target word and its options, in any order. `None` for blanks and comments; a word
+/// that starts with `#` begins a comment.
+///
+/// # Errors
+/// As [`parse`]; the caller adds file and line.
+pub fn parse_line(line: &str) -> Result<Option<(String, TargetOptions)>, String> {
+    let words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
+    let args: Vec<OsString> = words.map(OsString::from).collect();
+    if args.is_empty() {
+        return Ok(None);
+    }
+    let mut typed = walk(args, true)?;
+    match (typed.words.pop(), typed.words.pop()) {
+        (Some(word), None) => Ok(Some((word, typed.target))),
+        (Some(second), Some(first)) => {
+            Err(format!("{} and {} are two targets; write one a line", quote(&first), quote(&second)))
+        }
+        (None, _) => Err("options without a target; write the target before them".into()),
+    }
+}
+
+fn walk(args: impl IntoIterator<Item = OsString>, in_file: bool) -> Result<Typed, String> {
+    let mut parser = Parser::from_args(args);
+    // Taking off the `=` of `-c=5` is left to us: done by lexopt, `-c=t5` would look like `-ct5`.
+    parser.set_short_equals(false);
+    let mut typed = Typed::default();
+    let mut last = String::new();
+    loop {
+        let (mut flag, short) = match parser.next() {
+            Ok(None) => return Ok(typed),
+            Ok(Some(Arg::Value(word))) => {
+                typed.words.push(utf8(word, "a target")?);
+                continue;
+            }
+            Ok(Some(Arg::Long(name))) => (find_long(name)?, None),
+            // A value where none belongs. It is not shown: it may be one that was meant for --slack-url.
+            Ok(Some(Arg::Short('='))) | Err(_) => return Err(format!("{last} takes no value")),
+            Ok(Some(Arg::Short(short))) => (find_short(short)?, Some(short)),
+        };
+        let mut value = None;
+        if flag.takes_value() {
+            value = parser.optional_value().map(|value| utf8(value, &flag.name())).transpose()?;
+        }
+        if let (Some(short), Some(attached)) = (short, &value) {
+            (flag, value) = split_short(flag, short, attached);
+        }
+        last = flag.name();
+        if in_file && !flag.of_target() {
+            return Err(format!("{last} is not allowed in a target file, only the options of a target are"));
+        }
+        let value = match value {
+            None if flag.takes_value() => match parser.value() {
+                Ok(value) => utf8(value, &last)?,
+                Err(_) => return Err(format!("{last} needs a value; accepted: {}", flag.accepted)),
+            },
+            value => value.unwrap_or_default(),
+        };
+        let done = match flag.set {
+            Target(set) => set(&mut typed.target, &value),
+            Global(set) => set(&mut typed, &value),
+            TargetSwitch(set) => {
+                set(&mut typed.target);
+                Ok(())
+            }
+            Switch(set) => {
+                set(&mut typed);
+                Ok(())
+            }
+        };
+        done.map_err(|why| format!("{last}: {why}; accepted: {}", flag.accepted))?;
+        if typed.help || typed.version {
+            return Ok(typed);
+        }
+    }
+}
+
+/// `-ct5` reaches us as `-c` with `t5` attached: finds the flag that is meant, and its value if that is attached too.
+fn split_short(flag: &'static Flag, short: char, attached: &str) -> (&'static Flag, Option<String>) {
+    let longer = FLAGS.iter().find_map(|flag| {
+        let rest = flag.short.strip_prefix(short).filter(|rest| !rest.is_empty())?;
+        Some((flag, attached.strip_prefix(rest)?))
+    });
+    let (flag, rest) = longer.unwrap_or((flag, attached));
+    (flag, (!rest.is_empty()).then(|| rest.strip_prefix('=').unwrap_or(rest).to_owned()))
+}
+
+fn find_short(short: char) -> Result<&'static Flag, String> {
+    let found = FLAGS.iter().find(|flag| flag.short.chars().eq([short]));
+    found.ok_or_else(|| format!("unknown option -{}; see --help", short.escape_debug()))
+}
+
+fn find_long(typed: &str) -> Result<&'static Flag, String> {
+    if let Some(flag) = FLAGS.iter().find(|flag| flag.long == typed && !typed.is_empty()) {
+        return Ok(flag);
+    }
+    // Cut where no name goes on: after a forgotten space a webhook's URL may follow.
+    let name = typed.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next().unwrap_or_default();
+    let names = FLAGS.iter().map(|flag| flag.long).filter(|long| !long.is_empty());
+    // A prefix is as good as equal.
+    let far = |long: &str| match long.starts_with(name) && name.len() > 2 {
+        true => 0,
+        false => distance(name, long),
+    };
+    let near = names
+        .map(|long| (far(long), long))
+        .filter(|(distance, long)| *distance <= 2 && *distance * 2 < long.len())
+        .min();
+    let hint = near.map(|(_, long)| format!("did you mean --{long}? ")).unwrap_or_default();
+    Err(format!("unknown option --{name}; {hint}see --help"))
+}
+
+/// Edit distance: how many letters to add, drop or change (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let changed = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+fn utf8(text: OsString, what: &str) -> Result<String, String> {
+    text.into_string().map_err(|text| match what {
+        // Most likely from the wrong clipboard, but still not to be shown.
+        "--slack-url" => format!("{what}: the value is not valid UTF-8"),
+        _ => format!("{what}: {} is not valid UTF-8", quote(&text.to_string_lossy())),
+    })
+}
+
+fn put<T>(slot: &mut Option<T>, value: Result<T, String>) -> Result<(), String> {
+    *slot = Some(value?);
+    Ok(())
+}
+
+fn number<T: TryFrom<u64>>(text: &str, least: u64, most: u64) -> Result<T, String> {
+    if !digits(text) {
+        return Err(format!("{} is not a whole number", quote(text)));
+    }
+    let value = text.parse().ok().filter(|n| (least..=most).contains(n));
+    value.and_then(|n| T::try_from(n).ok()).ok_or_else(|| format!("{} is out of range", quote(text)))
+}
+
+/// The TOS octet is written in hex as often as not.
+fn tos(text: &str) -> Result<u8, String> {
+    match text.strip_prefix("0x").or(text.strip_prefix("0X")) {
+        Some(hex) if (1..=2).contains(&hex.len()) && !hex.starts_with('+') => {
+            u8::from_str_radix(hex, 16).map_err(|_| format!("{} is not a number", quote(text)))
+        }
+        _ => number(text, 0, 255),
+    }
+}
+
+/// `500ms`, `1m30s`; a bare number is seconds. From `least_ms` milliseconds to 365 days.
+fn time(text: &str, least_ms: u64) -> Result<Duration, String> {
+    let bare = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let spelled = if bare { format!("0{text}s") } else { text.to_owned() };
+    // humantime 2.4 panics on 18446744073709551615s1000ms. No 15 digits can make it.
+    let short = text.bytes().filter(u8::is_ascii_digit).count() <= 15;
+    match humantime::parse_duration(if short { &spelled } else { "" }) {
+        Err(_) => Err(format!("{} is not a time", quote(text))),
+        Ok(time) if time < Duration::from_millis(least_ms) => Err(format!("{} is too short", quote(text))),
+        Ok(time) if time > Duration::from_secs(365 * 86400) => Err(format!("{} is more than 365d", quote(text))),
+        Ok(time) => Ok(time),
+    }
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "" => Err("the name is empty".into()),
+        // A file's name is shown when it cannot be opened; a webhook's URL must not be.
+        url if url.contains("://") => Err(format!("{} is a URL, not a file", quote(url))),
+        name => Ok(name.into()),
+    }
+}
+
+/// The text of `--help`, made from the table, at most `width` columns wide (taken as 70 to 80).
+pub fn help(width: usize) -> String {
+    let width = width.clamp(70, 80);
+    let mut text = String::from("Usage: reachabilitycheck [OPTION]... TARGET...\n\n");
+    let mut paragraph = |indent: usize, head: &str, words: &str| {
+        let mut line = format!("{head:indent$}");
+        let mut begun = head.is_empty() || head.len() < indent;
+        for word in words.split_whitespace() {
+            if !begun || line.trim_end().len() + 1 + word.len() > width {
+                text += line.trim_end();
+                text += "\n";
+                line = " ".repeat(indent);
+            }
+            begun = true;
+            line += word;
+            line += " ";
+        }
+        text += line.trim_end();
+        text += "\n";
+    };
+    paragraph(0, "", "Watches hosts and services; notifications go to Slack and to a log file.");
+    paragraph(2, "\nA TARGET is", "");
+    paragraph(30, "  HOST, icmp://HOST", "watched by ICMP echo");
+    paragraph(30, "  HOST:443, tcp://HOST:443", "watched by TCP connect, as is http(s)://HOST");
+    paragraph(30, "  LABEL=TARGET", "the same, shown as LABEL");
+    paragraph(2, "\nExamples", "");
+    paragraph(2, "  reachabilitycheck gw=192.0.2.1 db=10.0.0.5:5432", "");
+    paragraph(2, "  reachabilitycheck -i 500ms -n 20 -q example.org https://example.org/", "");
+    for (group, title) in GROUPS {
+        paragraph(2, &format!("\n{title}"), "");
+        for flag in FLAGS.iter().filter(|flag| flag.group == group) {
+            let short = if flag.short.is_empty() { String::new() } else { format!("-{}", flag.short) };
+            let comma = if short.is_empty() || flag.long.is_empty() { "" } else { ", " };
+            let long = if flag.long.is_empty() { String::new() } else { flag.name() };
+            let default = if flag.default.is_empty() { String::new() } else { format!("(default: {})", flag.default) };
+            let head = format!("  {short}{comma}{long} {}", flag.value);
+            paragraph(30, head.trim_end(), &format!("{} {default}", flag.help));
+        }
+    }
+    paragraph(0, "", "\n");
+    paragraph(
+        0,
+        "",
+        "TIME is 500ms, 2s or 1m30s; a bare number is seconds. Exit status: 0 all targets are up, 1 with \
+                      --count some target is not or lost more than --change, 2 wrong usage or set-up.",
+    );
+    text
+}
+
+#[cfg(test)]
+#[rustfmt::skip] // Tables, a case a line.
+mod tests {
+    use super::*;
+
+    fn read(args: &str) -> Result<Typed, String> {
+        parse(args.split(' ').filter(|arg| !arg.is_empty()).map(|arg| arg.trim_matches('\'').into()))
+    }
+
+    #[test]
+    fn every_spelling_of_a_value_works() {
+        for args in ["-ct 5", "-ct=5", "-ct5", "--ctimeout 5", "--ctimeout=5", "-qct 5", "-ct 4 -ct 5"] {
+            assert_eq!(read(args).unwrap().target.failures, Some(5), "{args}");
+        }
+        for args in ["-c5", "-c 5", "-c=5", "-c 5%", "--change 5.00", "-qc5"] {
+            assert_eq!(read(args).unwrap().target.change, "5".parse().ok(), "{args}");
+        }
+        for (arg, millis) in [("500ms", 500), ("0.2", 200), (".5", 500), ("2", 2000), ("1m30s", 90_000), ("365d", 31_536_000_000)] {
+            assert_eq!(read(&format!("-i {arg}")).unwrap().target.interval, Some(Duration::from_millis(millis)));
+        }
+    }
+
+    #[test]
+    fn every_flag_is_read() {
+        let all = "-p 1 -i 2 -w 3 -s 4 -c 5 -ct 6 -r 7 --remind 8 -4 -6 -I eth0 -l 16 --ttl 9 --tos 0x10 ";
+        let rest = "-f - -n 5 --check --slack-url-file s --log l -v a -- -q";
+        let t = read(&format!("{all}{rest}")).unwrap();
+        let o = t.target.clone();
+        assert_eq!((o.port, o.interval, o.timeout), (Some(1), Some(Duration::from_secs(2)), Some(Duration::from_secs(3))));
+        assert_eq!((o.size, o.failures, o.recover, o.remind), (Some(4), Some(6), Some(7), Some(Duration::from_secs(8))));
+        assert_eq!((o.family, o.interface.clone(), o.length), (Some(Family::V6), "eth0".parse().ok(), Some(16)));
+        assert_eq!((o.ttl, o.tos, t.count, t.check, t.verbose), (Some(9), Some(16), Some(5), true, true));
+        assert_eq!((t.file, t.slack_url_file, t.log), (Some("-".into()), Some("s".into()), Some("l".into())));
+        assert_eq!(t.words, ["a", "-q"]);
+        assert_eq!(parse_line(&format!(" {all} gw # -q")), Ok(Some(("gw".into(), o))));
+        let t = read("-qn5 --no-log --slack-url https://h/S").unwrap();
+        assert_eq!((t.quiet, t.count, t.no_log, t.slack_url), (true, Some(5), true, Secret::from_url("https://h/S").ok()));
+        assert!(read("-h --wrong").unwrap().help && read("-qvV -x").unwrap().version);
+    }
+
+    #[test]
+    fn refusals() {
+        const NUMBER: &str = "is not a whole number; accepted: ";
+        for (args, why) in [
+            ("-i 5x", "--interval: \"5x\" is not a time; accepted: 10ms or more, such as 500ms, 2s or 1m30s (a bare number is seconds)"),
+            ("-i -v", "--interval: \"-v\" is not a time; accepted: 10ms"),
+            ("-i ''", "--interval: \"\" is not a time"),
+            ("-i .", "--interval: \".\" is not a time"),
+            ("-i 18446744073709551615s1000ms", "--interval: \"18446744073709551615s1000ms\" is not a time"),
+            ("-i 9ms", "--interval: \"9ms\" is too short; accepted: 10ms or more"),
+            ("-w 0", "--timeout: \"0\" is too short; accepted: 1ms or more"),
+            ("--remind 999ms", "--remind: \"999ms\" is too short; accepted: 1s or more"),
+            ("--remind 366d", "--remind: \"366d\" is more than 365d"),
+            ("-p 0", "--port: \"0\" is out of range; accepted: 1 to 65535"),
+            ("-p 80x", &["--port: \"80x\" ", NUMBER, "1 to 65535"].concat()),
+            ("-s 100001", "--size: \"100001\" is out of range; accepted: 1 to 100000"),
+            ("-s +1", &["--size: \"+1\" ", NUMBER].concat()),
+            ("-c 100.5", "--change: \"100.5\" is more than 100; accepted: 0 to 100, such as 5 or 2.5"),
+            ("-c 1.234", "--change: \"1.234\" has more than two decimals; accepted: "),
+            ("-c=t5", "--change: \"t5\" is not a percentage; accepted: "),
+            ("-ct=", &["--ctimeout: \"\" ", NUMBER, "0 to 100000"].concat()),
+            ("-ct 99999999999999999999", "--ctimeout: \"99999999999999999999\" is out of range; accepted: 0 to"),
+            ("-r 0", "--recover: \"0\" is out of range; accepted: 1 to 100000"),
+            ("-I a/b", "--interface: \"a/b\" is neither an interface name nor an address; accepted: an interface, such as eth0"),
+            ("-l 15", "--length: \"15\" is out of range; accepted: 16 to 65000"),
+            ("--ttl 0", "--ttl: \"0\" is out of range; accepted: 1 to 255"),
+            ("--tos 256", "--tos: \"256\" is out of range; accepted: 0 to 255, or 0x0 to 0xff"),
+            ("--tos 0xgg", "--tos: \"0xgg\" is not a number; accepted: 0 to 255"),
+            ("-n 0", "--count: \"0\" is out of range; accepted: 1 or more"),
+            ("--log ''", "--log: the name is empty; accepted: a file"),
+            ("--slack-url-file https://h/S", "--slack-url-file: \"https://h/...\" is a URL, not a file; accepted: "),
+            ("--slack-url h/S", "--slack-url: the URL does not start with http:// or https://; accepted: an http:// or"),
+            ("-ct", "--ctimeout needs a value; accepted: 0 to 100000"),
+            ("a -i", "--interval needs a value; accepted: 10ms or more"),
+            ("--intervall 5", "unknown option --intervall; did you mean --interval? see --help"),
+            ("--time=5", "unknown option --time; did you mean --timeout? see --help"),
+            ("--json", "unknown option --json; see --help"),
+            ("--slack-urlhttps://h/S", "unknown option --slack-urlhttps; see --help"),
+            ("-qx", "unknown option -x; see --help"),
+            ("--quiet=S", "--quiet takes no value"),
+            ("-q=S", "--quiet takes no value"),
+            ("-q -v", "--quiet and --verbose contradict each other; give only one of them"),
+            ("--no-log --log l", "--log and --no-log contradict each other; give only one of them"),
+            ("--slack-url-file f --slack-url http://h", "--slack-url and --slack-url-file contradict each other"),
+        ] {
+            let message = read(args).unwrap_err();
+            assert!(message.starts_with(why), "{message}\nis not\n{why}");
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn refused_bytes() {
+        use std::os::unix::ffi::OsStringExt;
+        for (args, why) in [
+            ([&b"-4"[..], b"gw\xff"], r#"a target: "gw�" is not valid UTF-8"#),
+            ([b"-i", b"\xff"], r#"--interval: "�" is not valid UTF-8"#),
+            ([b"-q", b"-i\xff"], r#"--interval: "�" is not valid UTF-8"#),
+            ([b"--slack-url", b"http://\xff"], "--slack-url: the value is not valid UTF-8"),
+            ([b"-q", b"--lo\xff\n"], "unknown option --lo; did you mean --log? see --help"),
+            ([b"-q", b"-\n"], r"unknown option -\n; see --help"),
+        ] {
+            assert_eq!(parse(args.map(|arg| OsString::from_vec(arg.to_vec()))), Err(why.to_owned()));
+        }
+    }
+
+    #[test]
+    fn refused_lines() {
+        assert_eq!(parse_line("  "), Ok(None));
+        assert_eq!(parse_line("#gw"), Ok(None));
+        for (line, why) in [
+            ("gw --log x", "--log is not allowed in a target file, only the options of a target are"),
+            ("gw -h", "--help is not allowed in a target file, only the options of a target are"),
+            ("a b", "\"a\" and \"b\" are two targets; write one a line"),
+            ("-ct 5", "options without a target; write the target before them"),
+            ("gw -s # 5", "--size needs a value; accepted: 1 to 100000"),
+        ] {
+            assert_eq!(parse_line(line), Err(why.to_owned()));
+        }
+    }
+
+    #[test]
+    fn the_table_and_its_help() {
+        for width in [0, 72, 500] {
+            let help = help(width);
+            assert!(help.lines().all(|line| line.len() <= width.clamp(70, 80)), "{help}");
+            for flag in FLAGS {
+                let head = [flag.name(), flag.value.into()].join(" ");
+                assert!(help.lines().any(|line| line.starts_with("  ") && line.contains(head.trim_end())), "{head}");
+            }
+        }
+        for (i, flag) in FLAGS.iter().enumerate() {
+            let twice = |other: &Flag| other.name() == flag.name() || (!flag.short.is_empty() && other.short == flag.short);
+            assert!(!FLAGS[..i].iter().any(twice), "{} is there twice", flag.name());
+            assert!(!flag.help.is_empty() && flag.is_whole(), "{}", flag.name());
+        }
+    }
+
+    impl Flag {
+        /// The columns agree: a value has a name and says what is accepted, target options stand under Checking.
+        fn is_whole(&self) -> bool {
+            [self.value, self.accepted].iter().all(|text| text.is_empty() != self.takes_value()) && self.of_target() == (self.group == Checking)
+        }
+    }
+}
