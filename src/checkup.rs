@@ -1,0 +1,118 @@
+//! What can be known before the first check: the right to send ICMP (every run), and the whole check-up of `--check`.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::time::SystemTime;
+
+use crate::config::Config;
+use crate::outbox::Item;
+use crate::probe::icmp::{self, Access};
+use crate::resolver::look_up;
+use crate::run::is_icmp;
+use crate::sink::log::LogFile;
+use crate::sink::slack::{self, Slack};
+use crate::target::{Family, Host, Target};
+use crate::wire::Version;
+
+/// May this process send what the ICMP targets need? Errors: one line with both cures; the caller exits with 2. Anything
+/// but a missing right (no IPv6 in the kernel, no descriptor) may pass, and shows as unsent checks.
+pub fn may_send(targets: &[Target]) -> Result<(), String> {
+    let icmp = || targets.iter().filter(|target| is_icmp(target));
+    for (version, wanted) in [
+        (Version::V4, icmp().any(|target| may_use(target, Family::V4))),
+        (Version::V6, icmp().any(|target| may_use(target, Family::V6))),
+    ] {
+        if !wanted {
+            continue;
+        }
+        if let Err((dgram, raw)) = icmp::access(version) {
+            if raw.kind() == io::ErrorKind::PermissionDenied {
+                return Err(no_right(&dgram, &raw));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn no_right(dgram: &io::Error, raw: &io::Error) -> String {
+    format!(
+        "no right to send ICMP (dgram socket: {dgram}; raw socket: {raw}); cure: \
+         sysctl -w net.ipv4.ping_group_range=\"0 2147483647\", or give the program CAP_NET_RAW: \
+         setcap cap_net_raw+ep /path/to/reachabilitycheck"
+    )
+}
+
+/// Could the target be checked in this family?
+fn may_use(target: &Target, wanted: Family) -> bool {
+    match &target.host {
+        Host::Address(address) => address.is_ipv4() == (wanted == Family::V4),
+        Host::Name(_) => target.options.family.is_none_or(|only| only == wanted),
+    }
+}
+
+/// `--check`: tries everything but the checks themselves, says line by line what it found, and posts one test message.
+/// True when all is well.
+pub fn run(config: Config) -> bool {
+    let mut report = Report { well: true };
+    let (icmp, tcp): (Vec<_>, Vec<_>) = config.targets.iter().partition(|target| is_icmp(target));
+    report.ok("options and targets", format!("{} by ICMP, {} by TCP", icmp.len(), tcp.len()));
+    for (version, family, name) in
+        [(Version::V4, Family::V4, "ICMP for IPv4"), (Version::V6, Family::V6, "ICMP for IPv6")]
+    {
+        if !icmp.iter().any(|target| may_use(target, family)) {
+            continue;
+        }
+        match icmp::access(version) {
+            Ok(Access::Dgram) => report.ok(name, "dgram sockets"),
+            Ok(Access::Raw) => report.ok(name, "raw sockets"),
+            Err((dgram, raw)) if raw.kind() == io::ErrorKind::PermissionDenied => {
+                report.fail(name, no_right(&dgram, &raw));
+            }
+            Err((_, raw)) => report.fail(name, raw),
+        }
+    }
+    for target in &config.targets {
+        if let Host::Name(name) = &target.host {
+            match look_up(name, target.options.family) {
+                Some(addresses) => {
+                    let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                    report.ok(&target.name, format!("resolves to {}", addresses.join(", ")));
+                }
+                None => report.fail(&target.name, "cannot be resolved; is the name right, does DNS work?"),
+            }
+        }
+    }
+    match config.log.as_deref() {
+        None => report.ok("log", "off"),
+        Some(path) => match LogFile::open(path) {
+            Ok(_) => report.ok("log", format!("{} can be written", path.display())),
+            Err(error) => report.fail("log", format!("{} cannot be written: {error}", path.display())),
+        },
+    }
+    match config.slack {
+        None => report.ok("Slack", "off: no --slack-url, --slack-url-file or SLACK_WEBHOOK_URL"),
+        Some(url) => {
+            let test = Item { at: SystemTime::now(), text: "Test message of reachabilitycheck --check".to_owned() };
+            match Slack::new(url).post(&slack::line(&test), slack::LIMIT) {
+                Ok(()) => report.ok("Slack", "took the test message"),
+                Err(refused) => report.fail("Slack", refused.why),
+            }
+        }
+    }
+    report.well
+}
+
+struct Report {
+    well: bool,
+}
+
+impl Report {
+    fn ok(&mut self, what: &str, found: impl Display) {
+        let _ = writeln!(io::stdout(), "ok    {what}: {found}");
+    }
+
+    fn fail(&mut self, what: &str, why: impl Display) {
+        self.well = false;
+        let _ = writeln!(io::stdout(), "FAIL  {what}: {why}");
+    }
+}

@@ -1,0 +1,36 @@
+//! The two clocks, for the edge only: decisions are handed their times.
+
+use std::time::{Duration, Instant, SystemTime};
+
+/// Monotonic time since the program started, and the wall clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// The clock of this run; its monotonic time begins at zero.
+    pub fn start() -> Clock {
+        Clock { start: Instant::now() }
+    }
+
+    /// Monotonic time since the start (CLOCK_MONOTONIC: no steps, stands still while the machine is suspended).
+    pub fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// The wall clock's time for a moment of the monotonic clock.
+    pub fn wall(&self, at: Duration) -> SystemTime {
+        let now = SystemTime::now();
+        let ago = self.now().saturating_sub(at);
+        now.checked_sub(ago).unwrap_or(now)
+    }
+
+    /// The monotonic time of a datagram that the kernel stamped by the wall clock: exact also when we were stopped or
+    /// starved after it came. A stamp from the future (the wall clock was stepped back meanwhile) counts as now.
+    pub fn arrival(&self, stamp: Option<SystemTime>) -> Duration {
+        let now = self.now();
+        let ago = stamp.and_then(|stamp| SystemTime::now().duration_since(stamp).ok()).unwrap_or_default();
+        now.saturating_sub(ago)
+    }
+}

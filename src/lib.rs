@@ -1,0 +1,34 @@
+//! reachabilitycheck watches hosts (ICMP) and services (TCP ports), judges what is lost, and gets each notification to
+//! Slack and to a log file.
+//!
+//! The way of the data: flags, files and environment become a [`config::Config`]; each of its targets gets a thread
+//! ([`monitor`]) that checks ([`probe`]) and judges ([`judge`]); what changes goes over a channel to the single
+//! [`writer`], which brings it to the log and to Slack ([`sink`]).
+//!
+//! Pure (no clock, socket, file or thread; times come in, the next wake-up goes out): [`wire`], [`flight`],
+//! [`schedule`], [`judge`], [`event`], [`outbox`], [`flags`], [`config`], [`target`]. `make lint` sees to that.
+
+#[cfg(not(unix))]
+compile_error!("reachabilitycheck needs Unix sockets");
+
+pub mod checkup;
+pub mod clock;
+pub mod config;
+pub mod event;
+pub mod flags;
+pub mod flight;
+pub mod judge;
+pub mod monitor;
+pub mod outbox;
+pub mod probe;
+pub mod resolver;
+pub mod run;
+pub mod schedule;
+pub mod sink;
+pub mod stats;
+pub mod sync;
+pub mod sys;
+pub mod target;
+pub mod view;
+pub mod wire;
+pub mod writer;

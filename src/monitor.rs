@@ -1,0 +1,268 @@
+//! A target's thread: waits for the next slot, checks, judges, reports. The only things it waits for are its own socket
+//! and the clock.
+
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::event::{Check, Event, Outcome, Subject, What};
+use crate::flight::Flight;
+use crate::judge::{Judge, Rules};
+use crate::probe::icmp::IcmpProbe;
+use crate::probe::tcp::TcpProbe;
+use crate::resolver::Lookup;
+use crate::schedule::{Schedule, Slot};
+use crate::stats::Stats;
+use crate::target::{self, Target};
+use crate::view::Screen;
+use crate::view::verbose;
+use crate::writer::Message;
+
+/// Enough for the deepest call of a target thread, debug builds included.
+const STACK: usize = 64 * 1024;
+
+/// After so many unanswered checks in a row the socket is opened anew, and again after as many more.
+const REOPEN_AFTER: u32 = 3;
+
+/// Sleeping through more intervals than this is worth a line in the log.
+const GAP_WORTH_A_LINE: u64 = 3;
+
+/// A thread that failed is started again after this time, so that a lasting fault makes no tight loop.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
+
+/// Where a target's addresses come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A literal address.
+    Fixed(IpAddr),
+    /// A name, looked up by the resolver.
+    Name(Arc<Lookup>),
+}
+
+/// All that a target's thread needs.
+pub struct Monitor {
+    /// What is checked, and how.
+    pub target: Arc<Target>,
+    /// Where its addresses come from.
+    pub source: Source,
+    /// The clocks.
+    pub clock: Clock,
+    /// To the writer.
+    pub events: Sender<Message>,
+    /// Each check is shown here, with `--verbose`.
+    pub verbose: Option<Screen>,
+    /// Its counts.
+    pub stats: Arc<Stats>,
+    /// With `--count`: so many checks.
+    pub count: Option<u64>,
+    /// When its first check is due.
+    pub first: Duration,
+}
+
+/// What survives a failure of the thread.
+struct Progress {
+    schedule: Schedule,
+    judge: Judge,
+    /// The number of the last check that was begun.
+    number: u64,
+    version: u64,
+    addresses: Vec<IpAddr>,
+    /// Unanswered checks in a row.
+    unanswered: u32,
+}
+
+impl Monitor {
+    /// Starts the thread; it calls `done` when it ends, which only happens with `--count`. Errors: no thread could be
+    /// made (RLIMIT_NPROC, memory); the caller says how many fit and exits with 2.
+    pub fn spawn(self, done: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        // The kernel shows 15 bytes of it.
+        let name: String = self.target.name.chars().take(15).collect();
+        thread::Builder::new()
+            .name(name)
+            .stack_size(STACK)
+            .spawn(move || {
+                self.run();
+                done();
+            })
+            .map(drop)
+    }
+
+    fn run(&self) {
+        if let Source::Name(lookup) = &self.source {
+            lookup.wait_for_first(self.target.options.timeout);
+        }
+        // The grid begins now: the wait for the first lookup is no gap.
+        let start = self.clock.now().max(self.first);
+        let mut progress = Progress {
+            schedule: Schedule::new(start, self.target.options.interval),
+            judge: Judge::new(Rules::of(&self.target)),
+            number: 0,
+            version: 0,
+            addresses: match self.source {
+                Source::Fixed(address) => vec![address],
+                Source::Name(_) => Vec::new(),
+            },
+            unanswered: 0,
+        };
+        // A panic is a bug of ours. It is reported, and the target is watched on; checks on their way are forgotten.
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| match self.target.check {
+            target::Check::Icmp => self.run_icmp(&mut progress),
+            target::Check::Tcp { port } => self.run_tcp(&mut progress, port),
+        })) {
+            let message = panic
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_default();
+            self.tell(self.clock.now(), |target| Subject::Panic(target, message));
+            thread::sleep(RESTART_AFTER);
+        }
+        let now = self.clock.now();
+        if let Some(change) = progress.judge.finish(now) {
+            self.tell(now, |target| Subject::Target(target, change));
+        }
+        self.stats.update(|counts| counts.show(&progress.judge));
+    }
+
+    fn run_icmp(&self, progress: &mut Progress) {
+        let mut probe = IcmpProbe::new(&self.target.options);
+        let mut flight = Flight::new(self.target.options.timeout);
+        loop {
+            // Taken before the socket is read: whatever came before this moment has then been seen.
+            let now = self.clock.now();
+            if flight.is_waiting() {
+                probe.read(&mut flight, &self.clock);
+                flight.expire(now);
+                let strays = probe.take_strays();
+                if strays > 0 {
+                    self.stats.update(|counts| counts.strays += strays);
+                }
+            }
+            while let Some(check) = flight.pop() {
+                self.judge(progress, &check);
+                if self.reopen_is_due(progress, &check) {
+                    probe.retire(&flight);
+                }
+            }
+            let more = self.more(progress);
+            if !more && flight.is_empty() {
+                return;
+            }
+            let slot = if more { progress.schedule.take(now) } else { None };
+            if let Some(slot) = slot {
+                let number = self.begin(progress, slot);
+                match progress.addresses.first() {
+                    Some(peer) => probe.send(&mut flight, number, *peer, &self.clock),
+                    None => flight.settled(number, now, unresolved()),
+                }
+            } else {
+                let slot = more.then(|| progress.schedule.next_at());
+                let deadline = flight.next_deadline();
+                let wake = slot.into_iter().chain(deadline).min().unwrap_or(now);
+                if flight.is_waiting() {
+                    probe.wait(wake.saturating_sub(self.clock.now()));
+                } else {
+                    self.sleep_until(wake);
+                }
+            }
+        }
+    }
+
+    fn run_tcp(&self, progress: &mut Progress, port: u16) {
+        let timeout = self.target.options.timeout;
+        let probe = TcpProbe::new(port, &self.target.options);
+        while self.more(progress) {
+            let Some(slot) = progress.schedule.take(self.clock.now()) else {
+                self.sleep_until(progress.schedule.next_at());
+                continue;
+            };
+            let number = self.begin(progress, slot);
+            let sent = self.clock.now();
+            let outcome = if progress.addresses.is_empty() {
+                unresolved()
+            } else {
+                probe.check(&progress.addresses, &self.clock)
+            };
+            let ended = self.clock.now();
+            self.judge(progress, &Check { number, sent, ended, outcome });
+            // What a check took beyond its timeout was not the check: those slots are gaps.
+            progress.schedule.busy_until(ended.min(sent + timeout));
+        }
+    }
+
+    /// Are there checks left to begin?
+    fn more(&self, progress: &Progress) -> bool {
+        self.count.is_none_or(|count| progress.number < count)
+    }
+
+    /// Begins the check of a slot: counts the gaps before it, brings the addresses up to date, numbers it.
+    fn begin(&self, progress: &mut Progress, slot: Slot) -> u64 {
+        if slot.gaps > 0 {
+            self.stats.update(|counts| counts.gaps += slot.gaps);
+        }
+        if slot.gaps > GAP_WORTH_A_LINE {
+            let lasted = self.target.options.interval.saturating_mul(u32::try_from(slot.gaps).unwrap_or(u32::MAX));
+            self.tell(slot.at, |target| Subject::Gap(target, slot.gaps, lasted));
+        }
+        if let Source::Name(lookup) = &self.source {
+            let before = progress.addresses.first().copied();
+            let seen = progress.version;
+            lookup.update(&mut progress.version, &mut progress.addresses);
+            // Round-robin answers come in another order each time: an address that is still there is kept.
+            if seen != progress.version && self.target.check == target::Check::Icmp {
+                let kept = progress.addresses.iter().position(|known| Some(*known) == before);
+                if let Some(place) = kept {
+                    progress.addresses.swap(0, place);
+                }
+            }
+        }
+        progress.number += 1;
+        progress.number
+    }
+
+    /// The one way of every outcome: counted, shown, judged, and if that changes anything, told.
+    fn judge(&self, progress: &mut Progress, check: &Check) {
+        if let Some(screen) = &self.verbose {
+            screen.out(verbose::line(&self.target, check));
+        }
+        let change = progress.judge.on(check);
+        self.stats.update(|counts| {
+            counts.count(&check.outcome);
+            counts.show(&progress.judge);
+        });
+        if let Some(change) = change {
+            self.tell(check.ended, |target| Subject::Target(target, change));
+        }
+    }
+
+    fn reopen_is_due(&self, progress: &mut Progress, check: &Check) -> bool {
+        match check.outcome {
+            Outcome::Answered(_) => progress.unanswered = 0,
+            Outcome::Unanswered(_) => progress.unanswered += 1,
+            Outcome::Unsent(_) => {}
+        }
+        let due = progress.unanswered >= REOPEN_AFTER;
+        if due {
+            progress.unanswered = 0;
+        }
+        due
+    }
+
+    fn tell(&self, at: Duration, subject: impl FnOnce(Arc<Target>) -> Subject) {
+        let event = Event { at: self.clock.wall(at), subject: subject(Arc::clone(&self.target)) };
+        // The writer is gone only when the program ends.
+        let _ = self.events.send(Message::Event(event));
+    }
+
+    fn sleep_until(&self, wake: Duration) {
+        thread::sleep(wake.saturating_sub(self.clock.now()));
+    }
+}
+
+fn unresolved() -> Outcome {
+    Outcome::Unsent(What::CannotResolve.into())
+}

@@ -1,0 +1,391 @@
+//! ICMP echo checks: sockets, sending, and the acceptance of answers.
+//!
+//! A dgram ("ping") socket where the kernel allows it (`net.ipv4.ping_group_range`, icmp(7)), else a raw one
+//! (`CAP_NET_RAW`, raw(7)). An answer counts only if type, source, identifier, sequence number and the whole payload
+//! with its cookie match, and its checksum is right (the kernel checks it, except on a raw IPv4 socket, where we do).
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
+
+use super::{bind_to, endpoint, send_failure};
+use crate::clock::Clock;
+use crate::event::{Reason, What};
+use crate::flight::{Flight, Launch};
+use crate::sys::{self, IcmpError};
+use crate::target::{Interface, Options};
+use crate::wire::{self, Echo, Version};
+
+/// At most so many datagrams are read at a time, so that a flood cannot hold the thread.
+const READS_AT_ONCE: usize = 4096;
+
+/// Room for the IPv4 header with options in front of the message on a raw socket, and a byte that shows when an
+/// answer is longer than the request was.
+const ROOM: usize = 60 + 1;
+
+/// What of a target's options the ICMP probe needs.
+#[derive(Clone, Debug)]
+struct Settings {
+    length: usize,
+    ttl: Option<u8>,
+    tos: Option<u8>,
+    interface: Option<Interface>,
+}
+
+/// The ICMP side of one target: at most two sockets, the current one and one that waits for its last answers.
+#[derive(Debug)]
+pub struct IcmpProbe {
+    settings: Settings,
+    current: Option<IcmpSocket>,
+    retired: Option<IcmpSocket>,
+    /// Sockets opened so far.
+    opened: u32,
+    /// Keyed hash (SipHash with a random key from the kernel): cookies and identifiers that nobody can guess.
+    random: RandomState,
+    message: Box<[u8]>,
+    buffer: Box<[u8]>,
+    /// Datagrams that answered no check of ours, and are not yet counted.
+    strays: u64,
+}
+
+#[derive(Debug)]
+struct IcmpSocket {
+    socket: Socket,
+    peer: IpAddr,
+    peer_address: SockAddr,
+    version: Version,
+    raw: bool,
+    /// Meaningful on a raw socket only; a dgram socket's is the kernel's.
+    identifier: u16,
+    /// Which socket of the probe it is.
+    number: u32,
+}
+
+/// Which kind of socket this process may open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Unprivileged ping sockets.
+    Dgram,
+    /// Raw sockets, by CAP_NET_RAW.
+    Raw,
+}
+
+/// Which kind of ICMP socket may this process open for the version? Errors: the dgram and the raw socket's, which
+/// the caller reports (no right, exit 2) or takes as "unsent for now".
+pub fn access(version: Version) -> Result<Access, (io::Error, io::Error)> {
+    match Socket::new(domain(version), Type::DGRAM, Some(protocol(version))) {
+        Ok(_) => Ok(Access::Dgram),
+        Err(dgram) => match Socket::new(domain(version), Type::RAW, Some(protocol(version))) {
+            Ok(_) => Ok(Access::Raw),
+            Err(raw) => Err((dgram, raw)),
+        },
+    }
+}
+
+fn domain(version: Version) -> Domain {
+    match version {
+        Version::V4 => Domain::IPV4,
+        Version::V6 => Domain::IPV6,
+    }
+}
+
+fn protocol(version: Version) -> Protocol {
+    match version {
+        Version::V4 => Protocol::ICMPV4,
+        Version::V6 => Protocol::ICMPV6,
+    }
+}
+
+/// The ICMP version that an address is checked with.
+pub fn version_of(address: IpAddr) -> Version {
+    match address {
+        IpAddr::V4(_) => Version::V4,
+        IpAddr::V6(_) => Version::V6,
+    }
+}
+
+impl IcmpProbe {
+    /// A probe with these options; its first socket is opened by the first check.
+    pub fn new(options: &Options) -> IcmpProbe {
+        let message = wire::HEADER + options.length;
+        IcmpProbe {
+            settings: Settings {
+                length: options.length,
+                ttl: options.ttl,
+                tos: options.tos,
+                interface: options.interface.clone(),
+            },
+            current: None,
+            retired: None,
+            opened: 0,
+            random: RandomState::new(),
+            message: vec![0; message].into_boxed_slice(),
+            buffer: vec![0; message + ROOM].into_boxed_slice(),
+            strays: 0,
+        }
+    }
+
+    /// Sends check `number` to `peer`. On success the check is in `flight`; on failure too, with its outcome if it is
+    /// unsent. Any failure makes the next check open a new socket.
+    pub fn send(&mut self, flight: &mut Flight, number: u64, peer: IpAddr, clock: &Clock) {
+        match self.try_send(flight, number, peer, clock) {
+            Ok(launch) => flight.launch(launch),
+            Err(error) => {
+                self.retire(flight);
+                flight.settled(number, clock.now(), send_failure(&error));
+            }
+        }
+    }
+
+    fn try_send(&mut self, flight: &mut Flight, number: u64, peer: IpAddr, clock: &Clock) -> io::Result<Launch> {
+        if self.current.as_ref().is_some_and(|socket| socket.peer != peer) {
+            self.retire(flight);
+            // Two sockets wait already. The older one's answers are given up: the new address matters more.
+            if self.current.is_some() {
+                self.retired = self.current.take();
+            }
+        }
+        if self.current.is_none() {
+            self.opened = self.opened.wrapping_add(1);
+            let identifier = self.random.hash_one(("identifier", self.opened)) as u16;
+            self.current = Some(open(&self.settings, peer, self.opened, identifier)?);
+        }
+        let Some(socket) = &self.current else {
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        };
+        let (sequence, cookie) = (number as u16, self.random.hash_one((number, self.opened)));
+        wire::build(
+            &mut self.message,
+            socket.version,
+            socket.identifier,
+            sequence,
+            cookie,
+            socket.raw && socket.version == Version::V4,
+        );
+        let sent = match socket.send(&self.message, clock) {
+            Ok(sent) => sent,
+            // An ICMP error for an earlier check may be pending on the socket, and this call got it. Take it off the
+            // queue and send once more: the check itself has not failed yet.
+            Err(_) => {
+                read_errors(socket, &mut self.buffer, flight);
+                socket.send(&self.message, clock)?
+            }
+        };
+        Ok(Launch { number, sent, sequence, cookie, socket: socket.number })
+    }
+
+    /// Gives up the current socket, and with it its identifier: the next check opens another. Answers to checks on
+    /// their way are still taken; while those of an earlier socket are awaited too, this one stays for now. Heals
+    /// changes of address and interface, and stale NAT sessions.
+    pub fn retire(&mut self, flight: &Flight) {
+        let waits = |socket: &IcmpSocket| flight.waits_for_socket(socket.number);
+        if !self.current.as_ref().is_some_and(waits) {
+            self.current = None;
+        } else if !self.retired.as_ref().is_some_and(waits) {
+            self.retired = self.current.take();
+        }
+    }
+
+    /// Reads what has arrived, until nothing is left.
+    pub fn read(&mut self, flight: &mut Flight, clock: &Clock) {
+        for socket in [&self.current, &self.retired].into_iter().flatten() {
+            self.strays += read_answers(socket, &mut self.buffer, self.settings.length, flight, clock);
+        }
+        let waits = |socket: &IcmpSocket| flight.waits_for_socket(socket.number);
+        if !self.retired.as_ref().is_some_and(waits) {
+            self.retired = None;
+        }
+    }
+
+    /// Waits until something can be read or `timeout` is over.
+    pub fn wait(&self, timeout: Duration) {
+        let mut sockets: [Option<BorrowedFd<'_>>; 2] = [None; 2];
+        for (place, socket) in sockets.iter_mut().zip([&self.current, &self.retired]) {
+            *place = socket.as_ref().map(|socket| socket.socket.as_fd());
+        }
+        let waited = match sockets {
+            [Some(one), Some(two)] => sys::wait_readable(&[one, two], timeout),
+            [Some(one), None] | [None, Some(one)] => sys::wait_readable(&[one], timeout),
+            [None, None] => sys::wait_readable(&[], timeout),
+        };
+        // No memory in the kernel: wait without the socket, then look.
+        if waited.is_err() {
+            std::thread::sleep(timeout);
+        }
+    }
+
+    /// Datagrams since the last call that answered no waiting check: foreign, forged, late or repeated.
+    pub fn take_strays(&mut self) -> u64 {
+        std::mem::take(&mut self.strays)
+    }
+}
+
+impl IcmpSocket {
+    /// When it was sent. The time is taken before the call: an answer cannot be older.
+    fn send(&self, message: &[u8], clock: &Clock) -> io::Result<Duration> {
+        let sent = clock.now();
+        if self.raw {
+            self.socket.send(message)?;
+        } else {
+            self.socket.send_to(message, &self.peer_address)?;
+        }
+        Ok(sent)
+    }
+}
+
+/// Opens a dgram socket, else a raw one. Errors: of the raw socket where both are refused, of any option that was
+/// asked for, and of connect (raw: no route); the check is then unsent.
+fn open(settings: &Settings, peer: IpAddr, number: u32, identifier: u16) -> io::Result<IcmpSocket> {
+    let version = version_of(peer);
+    let (domain, protocol) = (domain(version), Some(protocol(version)));
+    let (socket, raw) = match Socket::new(domain, Type::DGRAM, protocol) {
+        Ok(socket) => (socket, false),
+        Err(error) if no_descriptor(&error) => return Err(error),
+        Err(_) => (Socket::new(domain, Type::RAW, protocol)?, true),
+    };
+    // Ping sockets start with it on, and another user could then take our identifier.
+    if !raw {
+        socket.set_reuse_address(false)?;
+    }
+    bind_to(&socket, settings.interface.as_ref())?;
+    if let Some(ttl) = settings.ttl {
+        match version {
+            Version::V4 => socket.set_ttl_v4(ttl.into())?,
+            Version::V6 => socket.set_unicast_hops_v6(ttl.into())?,
+        }
+    }
+    if let Some(tos) = settings.tos {
+        match version {
+            Version::V4 => socket.set_tos_v4(tos.into())?,
+            Version::V6 => socket.set_tclass_v6(tos.into())?,
+        }
+    }
+    // Without them the reasons are fewer and a round trip ends when we wake: worse, not wrong.
+    let _ = sys::want_control_messages(socket.as_fd(), version);
+    let peer_address = endpoint(peer, 0);
+    if raw {
+        // In this order nothing foreign is queued: first the filter, then the connection.
+        socket.attach_filter(&replies_only(version, identifier))?;
+        socket.connect(&peer_address)?;
+    } else if !matches!(settings.interface, Some(Interface::Address(_))) {
+        // Binding gives the socket its identifier before the first packet.
+        let any: IpAddr = match version {
+            Version::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Version::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        socket.bind(&endpoint(any, 0))?;
+    }
+    Ok(IcmpSocket { socket, peer, peer_address, version, raw, identifier, number })
+}
+
+fn no_descriptor(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// Classic BPF (bpf(4)) for a raw socket: echo replies with our identifier, nothing else. Each raw socket gets a copy
+/// of every ICMP packet of the machine, so with many targets this must be settled in the kernel. ICMP errors come
+/// by the error queue, which no filter touches.
+fn replies_only(version: Version, identifier: u16) -> Vec<SockFilter> {
+    const LDX_IHL: u16 = 0xb1; // X = 4 * (byte[k] & 0x0f)
+    const LDX_IMM: u16 = 0x01; // X = k
+    const LD_BYTE: u16 = 0x50; // A = byte[X + k]
+    const LD_HALF: u16 = 0x48; // A = u16[X + k]
+    const JEQ: u16 = 0x15;
+    const RET: u16 = 0x06;
+    // An IPv4 raw socket gets the IP header too, an IPv6 one does not.
+    let start = match version {
+        Version::V4 => SockFilter::new(LDX_IHL, 0, 0, 0),
+        Version::V6 => SockFilter::new(LDX_IMM, 0, 0, 0),
+    };
+    vec![
+        start,
+        SockFilter::new(LD_BYTE, 0, 0, 0),
+        SockFilter::new(JEQ, 0, 3, version.reply().into()),
+        SockFilter::new(LD_HALF, 0, 0, 4),
+        SockFilter::new(JEQ, 0, 1, identifier.into()),
+        SockFilter::new(RET, 0, 0, u32::MAX),
+        SockFilter::new(RET, 0, 0, 0),
+    ]
+}
+
+/// Reads the socket and its error queue until both are empty. Returns how many datagrams were strays.
+fn read_answers(socket: &IcmpSocket, buffer: &mut [u8], length: usize, flight: &mut Flight, clock: &Clock) -> u64 {
+    let mut strays = 0;
+    for _ in 0..READS_AT_ONCE {
+        let received = match sys::receive(socket.socket.as_fd(), buffer, false) {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => {
+                // An ICMP error is pending. Taking it off its queue clears it; if there is none after all, stop here.
+                if read_errors(socket, buffer, flight) == 0 {
+                    break;
+                }
+                continue;
+            }
+        };
+        let arrived = clock.arrival(received.arrived);
+        let datagram = buffer.get(..received.length).unwrap_or_default();
+        let from_peer = received.from == Some(socket.peer);
+        if !(from_peer && accept(socket, datagram, length, arrived, flight)) {
+            strays += 1;
+        } else if !flight.is_waiting() {
+            // All is answered: what else may have come can wait for the next check.
+            break;
+        }
+    }
+    strays
+}
+
+/// Does this datagram answer a check that waits? Then its outcome is now known to `flight`.
+fn accept(socket: &IcmpSocket, datagram: &[u8], length: usize, arrived: Duration, flight: &mut Flight) -> bool {
+    let raw_v4 = socket.raw && socket.version == Version::V4;
+    let message = if raw_v4 { wire::ipv4_body(datagram) } else { Some(datagram) };
+    let Some((message, (echo, payload))) = message.and_then(|message| Some((message, Echo::parse(message)?))) else {
+        return false;
+    };
+    echo.kind == socket.version.reply()
+        && echo.code == 0
+        && (!socket.raw || echo.identifier == socket.identifier)
+        && (!raw_v4 || wire::checksum(message) == 0)
+        && flight.answer(arrived, socket.number, echo.sequence, |cookie| wire::payload_is(payload, length, cookie))
+}
+
+/// Takes everything off the error queue; each ICMP error becomes the reason of the check that it quotes. Returns how
+/// many entries there were.
+fn read_errors(socket: &IcmpSocket, buffer: &mut [u8], flight: &mut Flight) -> usize {
+    for count in 0..READS_AT_ONCE {
+        let Ok(received) = sys::receive(socket.socket.as_fd(), buffer, true) else {
+            return count;
+        };
+        let quoted = buffer.get(..received.length).unwrap_or_default();
+        if let (Some(error), Some((echo, _))) = (received.error, Echo::parse(quoted)) {
+            // On a raw socket the error may belong to another program that pings the same host.
+            let ours = echo.kind == socket.version.request() && (!socket.raw || echo.identifier == socket.identifier);
+            if ours {
+                flight.error(socket.number, echo.sequence, reason(socket, error));
+            }
+        }
+    }
+    READS_AT_ONCE
+}
+
+/// What an ICMP error says (RFC 792, RFC 1812 section 5.2.7.1, RFC 4443 section 3).
+fn reason(socket: &IcmpSocket, error: IcmpError) -> Reason {
+    let (kind, code) = (error.kind, error.code);
+    let what = match (socket.version, kind, code) {
+        (Version::V4, 3, 0 | 6 | 11) | (Version::V6, 1, 0) => What::NetUnreachable,
+        (Version::V4, 3, 1 | 7 | 12) | (Version::V6, 1, 3) => What::HostUnreachable,
+        (Version::V4, 3, 2) => What::ProtocolUnreachable,
+        (Version::V4, 3, 3) | (Version::V6, 1, 4) => What::PortUnreachable,
+        (Version::V4, 3, 4) | (Version::V6, 2, _) => What::TooBig,
+        (Version::V4, 3, 9 | 10 | 13) | (Version::V6, 1, 1 | 5 | 6) => What::Prohibited,
+        (Version::V4, 11, _) | (Version::V6, 3, _) => What::TtlExceeded,
+        _ => What::Icmp { kind, code },
+    };
+    Reason { what, from: error.from }
+}

@@ -1,0 +1,50 @@
+//! The two ways to check a target, and what the kernel's errors mean for both. The only users of socket2.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use socket2::{SockAddr, Socket};
+
+use crate::event::{Outcome, Reason, What};
+use crate::target::Interface;
+
+pub mod icmp;
+pub mod tcp;
+
+/// What an error of opening, binding or sending means: this machine could not send, so the check is unsent. The one
+/// exception is EHOSTUNREACH, which speaks of the other end (no ARP answer, an `unreachable` route).
+pub fn send_failure(error: &io::Error) -> Outcome {
+    let what = match error.raw_os_error() {
+        Some(libc::EHOSTUNREACH | libc::EHOSTDOWN) => {
+            return Outcome::Unanswered(What::HostUnreachable.into());
+        }
+        Some(libc::ENETUNREACH) => What::NoRoute,
+        Some(libc::EACCES) => What::ProhibitRoute,
+        Some(libc::EINVAL) => What::BlackholeRoute,
+        Some(libc::ENETDOWN) => What::InterfaceDown,
+        Some(libc::ENODEV | libc::ENXIO) => What::NoInterface,
+        Some(libc::EADDRNOTAVAIL) => What::NoSourceAddress,
+        Some(libc::EPERM) => What::NotPermitted,
+        Some(libc::ENOBUFS | libc::EAGAIN | libc::ENOMEM) => What::QueueFull,
+        Some(libc::EMFILE | libc::ENFILE) => What::NoDescriptor,
+        Some(libc::EMSGSIZE) => What::MessageTooLong,
+        Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT) => What::NoFamily,
+        Some(errno) => What::Errno(errno),
+        None => What::Errno(0),
+    };
+    Outcome::Unsent(Reason::local(what))
+}
+
+/// Binds a new socket to the interface or source address of `--interface`. Errors: of setsockopt(SO_BINDTODEVICE)
+/// (ENODEV: not there; EPERM: kernels before 5.7 want CAP_NET_RAW) and bind (EADDRNOTAVAIL); the check is unsent.
+fn bind_to(socket: &Socket, interface: Option<&Interface>) -> io::Result<()> {
+    match interface {
+        None => Ok(()),
+        Some(Interface::Name(name)) => socket.bind_device(Some(name.as_bytes())),
+        Some(Interface::Address(address)) => socket.bind(&endpoint(*address, 0)),
+    }
+}
+
+fn endpoint(address: IpAddr, port: u16) -> SockAddr {
+    SockAddr::from(SocketAddr::new(address, port))
+}

@@ -1,0 +1,131 @@
+//! TCP checks: connect within the timeout, then close.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{bind_to, endpoint, send_failure};
+use crate::clock::Clock;
+use crate::event::{Outcome, What};
+use crate::target::Interface;
+
+/// The TCP side of one target.
+#[derive(Clone, Debug)]
+pub struct TcpProbe {
+    port: u16,
+    timeout: Duration,
+    interface: Option<Interface>,
+    ttl: Option<u8>,
+    tos: Option<u8>,
+}
+
+impl TcpProbe {
+    /// A probe of `port` with the target's options.
+    pub fn new(port: u16, options: &crate::target::Options) -> TcpProbe {
+        TcpProbe {
+            port,
+            timeout: options.timeout,
+            interface: options.interface.clone(),
+            ttl: options.ttl,
+            tos: options.tos,
+        }
+    }
+
+    /// Connects to the addresses in turn, each with its share of the time that is left, until one takes the
+    /// connection. Blocks for the timeout at most. When none does, the failure of the last one that could be tried
+    /// at all is the outcome: an address of a family that this machine has no route for says nothing.
+    pub fn check(&self, addresses: &[IpAddr], clock: &Clock) -> Outcome {
+        let deadline = clock.now() + self.timeout;
+        let mut outcome = None;
+        for (tried, address) in addresses.iter().enumerate() {
+            let left = deadline.saturating_sub(clock.now());
+            let share = left / (addresses.len() - tried) as u32;
+            // connect_timeout takes a zero for an error; a millisecond is the least that poll(2) waits.
+            let one = self.connect(*address, share.max(Duration::from_millis(1)), clock);
+            match (one, outcome) {
+                (Outcome::Answered(_), _) => return one,
+                (Outcome::Unsent(_), Some(Outcome::Unanswered(_))) => {}
+                _ => outcome = Some(one),
+            }
+        }
+        outcome.unwrap_or(Outcome::Unsent(What::CannotResolve.into()))
+    }
+
+    fn connect(&self, address: IpAddr, timeout: Duration, clock: &Clock) -> Outcome {
+        let socket = match self.open(address) {
+            Ok(socket) => socket,
+            Err(error) => return send_failure(&error),
+        };
+        let begin = clock.now();
+        match socket.connect_timeout(&endpoint(address, self.port), timeout) {
+            Ok(()) => {
+                let rtt = clock.now().saturating_sub(begin);
+                // With nobody listening on a port of the ephemeral range, a socket can be given that very port as
+                // its own and connect to itself (RFC 9293 section 3.5, simultaneous open).
+                if is_self(&socket) { Outcome::Unanswered(What::SelfConnect.into()) } else { Outcome::Answered(rtt) }
+            }
+            Err(error) => self.failure(&error, address),
+        }
+    }
+
+    /// Errors: descriptors, options, binding: the check is unsent.
+    fn open(&self, address: IpAddr) -> io::Result<Socket> {
+        let domain = Domain::for_address((address, self.port).into());
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        bind_to(&socket, self.interface.as_ref())?;
+        let v4 = address.is_ipv4();
+        match self.ttl {
+            Some(ttl) if v4 => socket.set_ttl_v4(ttl.into())?,
+            Some(ttl) => socket.set_unicast_hops_v6(ttl.into())?,
+            None => {}
+        }
+        match self.tos {
+            Some(tos) if v4 => socket.set_tos_v4(tos.into())?,
+            Some(tos) => socket.set_tclass_v6(tos.into())?,
+            None => {}
+        }
+        Ok(socket)
+    }
+
+    /// What a failed connect means. `connect_timeout` does not say whether an error came from this machine's
+    /// routing table or from the network, so for those that can be either the table is asked.
+    fn failure(&self, error: &io::Error, address: IpAddr) -> Outcome {
+        let what = match error.raw_os_error() {
+            None | Some(libc::ETIMEDOUT) => What::TimedOut,
+            Some(libc::ECONNREFUSED) => What::Refused,
+            Some(libc::ECONNRESET) => What::Reset,
+            Some(libc::ENOPROTOOPT) => What::ProtocolUnreachable,
+            Some(libc::ENETUNREACH) if self.has_route(address) => What::NetUnreachable,
+            Some(libc::EACCES) if self.has_route(address) => What::Prohibited,
+            Some(libc::EADDRNOTAVAIL) => return Outcome::Unsent(What::NoLocalPort.into()),
+            _ => return send_failure(error),
+        };
+        Outcome::Unanswered(what.into())
+    }
+
+    /// Has this machine a route to the address, as connect(2) of a UDP socket tells without sending anything?
+    fn has_route(&self, address: IpAddr) -> bool {
+        let domain = Domain::for_address((address, self.port).into());
+        let source: IpAddr = match (&self.interface, address) {
+            (Some(Interface::Address(source)), _) => *source,
+            (_, IpAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
+            (_, IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let connected = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)).and_then(|socket| {
+            if let Some(Interface::Name(name)) = &self.interface {
+                socket.bind_device(Some(name.as_bytes()))?;
+            }
+            socket.bind(&endpoint(source, 0))?;
+            UdpSocket::from(socket).connect((address, self.port))
+        });
+        connected.is_ok()
+    }
+}
+
+fn is_self(socket: &Socket) -> bool {
+    let local = socket.local_addr().ok().and_then(|local| local.as_socket());
+    let peer = socket.peer_addr().ok().and_then(|peer| peer.as_socket());
+    local.is_some() && local == peer
+}

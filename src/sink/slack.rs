@@ -1,0 +1,147 @@
+//! Slack by an Incoming Webhook: the message (pure), and its POST.
+//!
+//! The webhook's URL is a secret: no error text of this file comes from a value that could contain it.
+
+use std::time::{Duration, SystemTime};
+
+use ureq::Agent;
+
+use crate::config::Secret;
+use crate::outbox::{Item, Refused};
+
+/// A POST may take this long in all: name, connection, TLS, answer.
+pub const LIMIT: Duration = Duration::from_secs(10);
+
+/// Slack's answer to a message it took.
+const TAKEN: &str = "ok";
+
+/// The longest answer that is read.
+const ANSWER: u64 = 4096;
+
+/// One notification as a line of a Slack message: its own time, in the reader's zone, and its text, escaped.
+pub fn line(item: &Item) -> String {
+    let unix = item.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let fallback = humantime::format_rfc3339_seconds(item.at).to_string().replace('T', " ");
+    format!("<!date^{unix}^{{date_short_pretty}} {{time_secs}}|{fallback}> {}", escape(&item.text))
+}
+
+/// Slack reads `&`, `<` and `>` as markup: a name with them could mention a whole channel.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// The webhook, ready to post to. The TLS part is only made when the first message is sent.
+pub struct Slack {
+    url: Secret,
+    agent: Option<Agent>,
+}
+
+impl Slack {
+    /// A webhook at this URL, which the options have checked.
+    pub fn new(url: Secret) -> Slack {
+        Slack { url, agent: None }
+    }
+
+    /// Posts one message, within `limit`. Delivered means 200 and `ok`, nothing else: a captive portal says 200 as
+    /// well. Errors: the outbox keeps the message and decides when it is tried again.
+    pub fn post(&mut self, text: &str, limit: Duration) -> Result<(), Refused> {
+        let body = serde_json::json!({ "text": text }).to_string();
+        let agent = self.agent.get_or_insert_with(new_agent);
+        let mut answer = agent
+            .post(self.url.expose())
+            .config()
+            .timeout_global(Some(limit))
+            .build()
+            .content_type("application/json")
+            .send(body)
+            .map_err(|error| Refused::later(why(&error)))?;
+        let status = answer.status().as_u16();
+        let retry_after = answer
+            .headers()
+            .get("retry-after")
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+            .map(Duration::from_secs);
+        let said = answer.body_mut().with_config().limit(ANSWER).read_to_string();
+        match (status, said) {
+            (200, Ok(said)) if said.trim() == TAKEN => Ok(()),
+            (200, Ok(_)) => {
+                Err(Refused::later("status 200, but not Slack's `ok`: a captive portal or proxy?".to_owned()))
+            }
+            (200, Err(error)) => Err(Refused::later(why(&error))),
+            (status, said) => Err(Refused {
+                why: format!("status {status}{}", slacks_word(said.ok())),
+                retry_after,
+                // Slack will refuse it tomorrow too, except for "too many requests".
+                permanent: (400..500).contains(&status) && status != 429,
+            }),
+        }
+    }
+}
+
+/// Slack's own word for a refusal (`no_service`, `invalid_token`), if the answer is one word and no page.
+fn slacks_word(said: Option<String>) -> String {
+    let said = said.unwrap_or_default();
+    let word = said.trim();
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ' ';
+    if !word.is_empty() && word.len() <= 80 && word.chars().all(plain) { format!(", {word}") } else { String::new() }
+}
+
+fn new_agent() -> Agent {
+    Agent::config_builder()
+        .timeout_global(Some(LIMIT))
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .user_agent(concat!("reachabilitycheck/", env!("CARGO_PKG_VERSION")))
+        // A connection kept open for hours is one that a NAT box has forgotten.
+        .max_idle_age(Duration::from_secs(15))
+        .build()
+        .new_agent()
+}
+
+/// An error of ureq in words of ours: its own may hold the URL.
+fn why(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Timeout(_) => "timed out".to_owned(),
+        ureq::Error::HostNotFound => "the name of its host cannot be resolved".to_owned(),
+        ureq::Error::Io(error) => format!("connection failed: {}", error_word(error)),
+        ureq::Error::ConnectionFailed => "connection failed".to_owned(),
+        ureq::Error::Protocol(_) => "the answer is not HTTP".to_owned(),
+        ureq::Error::TlsRequired => "the URL is https, and this binary was built without TLS".to_owned(),
+        ureq::Error::InvalidProxyUrl => "the proxy's URL in the environment is wrong".to_owned(),
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => "its URL is not usable".to_owned(),
+        ureq::Error::BodyExceedsLimit(_) => "the answer is too long to be Slack's".to_owned(),
+        #[cfg(feature = "tls")]
+        ureq::Error::Rustls(error) => format!("TLS: {error}"),
+        _ => "the request failed".to_owned(),
+    }
+}
+
+/// The system's or rustls' word for an I/O error; neither holds more than host names.
+fn error_word(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(errno) => std::io::Error::from_raw_os_error(errno).to_string(),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_its_time_and_mentions_nobody() {
+        let item =
+            Item { at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_354_029), text: "<!channel> a&b".to_owned() };
+        assert_eq!(
+            line(&item),
+            "<!date^1795354029^{date_short_pretty} {time_secs}|2026-11-22 13:27:09Z> &lt;!channel&gt; a&amp;b"
+        );
+    }
+
+    #[test]
+    fn only_a_plain_word_of_the_answer_is_shown() {
+        assert_eq!(slacks_word(Some("no_service\n".into())), ", no_service");
+        assert_eq!(slacks_word(Some("<html>".into())), "");
+        assert_eq!(slacks_word(None), "");
+    }
+}

@@ -1,0 +1,174 @@
+//! The system calls that neither std nor socket2 offers, and the only unsafe code of the crate: `recvmsg` with control
+//! messages (kernel arrival times; ICMP errors from the error queue, `IP_RECVERR` in ip(7)), `ppoll`, and the
+//! socket options that turn those on.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
+use std::time::{Duration, SystemTime};
+
+use crate::wire::Version;
+
+/// A datagram, or an entry of the error queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    /// Bytes written to the buffer. A longer datagram was cut.
+    pub length: usize,
+    /// Who sent it. None on a connected socket's error queue.
+    pub from: Option<IpAddr>,
+    /// When the kernel received it, by the wall clock.
+    pub arrived: Option<SystemTime>,
+    /// From the error queue: the ICMP error.
+    pub error: Option<IcmpError>,
+}
+
+/// An ICMP error from the error queue: `struct sock_extended_err` of ip(7).
+#[derive(Clone, Copy, Debug)]
+pub struct IcmpError {
+    /// ICMP type; only set for errors that came from the network or from this machine's ICMP.
+    pub kind: u8,
+    /// ICMP code.
+    pub code: u8,
+    /// The host that sent it.
+    pub from: Option<IpAddr>,
+}
+
+/// Asks for kernel arrival times and for the error queue. Errors: as setsockopt(2); the caller goes on without.
+pub fn want_control_messages(socket: BorrowedFd<'_>, version: Version) -> io::Result<()> {
+    let errors = match version {
+        Version::V4 => set_option(socket, libc::IPPROTO_IP, libc::IP_RECVERR),
+        Version::V6 => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+    };
+    set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS).and(errors)
+}
+
+fn set_option(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the value is an int that lives through the call, and its true size is given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            ptr::from_ref(&on).cast(),
+            mem::size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Waits until one of the sockets can be read (or has an error queued), or the time is over. True when one can.
+/// A signal ends the wait early. Errors: ENOMEM only; the caller may treat it as the end of the time.
+pub fn wait_readable(sockets: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<bool> {
+    let mut polled = [libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 }; 2];
+    debug_assert!(sockets.len() <= polled.len());
+    for (entry, socket) in polled.iter_mut().zip(sockets) {
+        entry.fd = socket.as_raw_fd();
+    }
+    // SAFETY: all zero is a valid timespec; its fields have other types on other platforms, hence no literal.
+    let mut time: libc::timespec = unsafe { mem::zeroed() };
+    time.tv_sec = timeout.as_secs().min(1_000_000) as _;
+    time.tv_nsec = timeout.subsec_nanos() as _;
+    // SAFETY: the array and the timespec live through the call; entries with fd -1 are ignored; no signal mask.
+    let ready = unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, &time, ptr::null()) };
+    if ready >= 0 {
+        return Ok(ready > 0);
+    }
+    match io::Error::last_os_error() {
+        error if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+        error => Err(error),
+    }
+}
+
+/// Room for the control messages asked for: a timestamp, and an error with its sender's address.
+#[repr(align(8))]
+struct Control([u8; 256]);
+
+/// Takes the next datagram, or with `errors` the next entry of the error queue, without waiting. Errors: WouldBlock
+/// when there is none; otherwise as recvmsg(2), among them a pending ICMP error of the socket.
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], errors: bool) -> io::Result<Received> {
+    // SAFETY: all zero is a valid value of these C structs (a null name, no control data).
+    let (mut address, mut header): (libc::sockaddr_storage, libc::msghdr) = unsafe { (mem::zeroed(), mem::zeroed()) };
+    let mut control = Control([0; 256]);
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    header.msg_name = ptr::from_mut(&mut address).cast();
+    header.msg_namelen = mem::size_of_val(&address) as libc::socklen_t;
+    header.msg_iov = &mut part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.0.as_mut_ptr().cast();
+    header.msg_controllen = control.0.len() as _;
+    let flags = libc::MSG_DONTWAIT | if errors { libc::MSG_ERRQUEUE } else { 0 };
+    // SAFETY: every pointer in the header is to a local or to `buffer`, with its true length, and lives on.
+    let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut header, flags) };
+    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+    let mut received = Received {
+        length: length.min(buffer.len()),
+        from: if header.msg_namelen == 0 { None } else { ip_of(&bytes_of(&address)) },
+        arrived: None,
+        error: None,
+    };
+    // SAFETY: the kernel filled `control` up to msg_controllen; CMSG_FIRSTHDR and CMSG_NXTHDR stay inside it, and
+    // each cmsg_len counts its header and data.
+    unsafe {
+        let mut at = libc::CMSG_FIRSTHDR(&header);
+        while !at.is_null() {
+            let start = libc::CMSG_DATA(at);
+            let length = ((*at).cmsg_len as usize).saturating_sub(start as usize - at as usize);
+            let data = std::slice::from_raw_parts(start, length);
+            note_control(&mut received, (*at).cmsg_level, (*at).cmsg_type, data);
+            at = libc::CMSG_NXTHDR(&header, at);
+        }
+    }
+    Ok(received)
+}
+
+fn note_control(received: &mut Received, level: i32, kind: i32, data: &[u8]) {
+    match (level, kind) {
+        (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => received.arrived = timestamp(data),
+        (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
+            received.error = extended_error(data);
+        }
+        _ => {}
+    }
+}
+
+/// A `struct timespec` of either width: a 32-bit libc may ask for either.
+fn timestamp(data: &[u8]) -> Option<SystemTime> {
+    let (seconds, nanos) = match data.len() {
+        16 => (i64::from_ne_bytes(*data.first_chunk()?), i64::from_ne_bytes(*data.last_chunk()?)),
+        8 => (i32::from_ne_bytes(*data.first_chunk()?).into(), i32::from_ne_bytes(*data.last_chunk()?).into()),
+        _ => return None,
+    };
+    Some(SystemTime::UNIX_EPOCH + Duration::new(seconds.try_into().ok()?, nanos.try_into().ok()?))
+}
+
+/// `struct sock_extended_err` (errno u32, origin, type, code, pad, info u32, data u32), then the sender's address.
+fn extended_error(data: &[u8]) -> Option<IcmpError> {
+    const ORIGIN_ICMP: u8 = 2;
+    const ORIGIN_ICMP6: u8 = 3;
+    let (head, sender) = data.split_first_chunk::<16>()?;
+    let [_, _, _, _, origin, kind, code, ..] = *head;
+    matches!(origin, ORIGIN_ICMP | ORIGIN_ICMP6).then(|| IcmpError { kind, code, from: ip_of(sender) })
+}
+
+fn bytes_of(address: &libc::sockaddr_storage) -> [u8; 28] {
+    // SAFETY: sockaddr_storage is larger than 28 bytes and all of it was initialised, by zero at least.
+    unsafe { *ptr::from_ref(address).cast() }
+}
+
+/// The address in a `sockaddr_in` or `sockaddr_in6`: family in host order, port, then IPv4 at 4 or IPv6 at 8.
+fn ip_of(bytes: &[u8]) -> Option<IpAddr> {
+    let family = u16::from_ne_bytes(*bytes.first_chunk()?);
+    if i32::from(family) == libc::AF_INET {
+        let address: [u8; 4] = *bytes.get(4..)?.first_chunk()?;
+        Some(Ipv4Addr::from(address).into())
+    } else if i32::from(family) == libc::AF_INET6 {
+        let address: [u8; 16] = *bytes.get(8..)?.first_chunk()?;
+        Some(Ipv6Addr::from(address).into())
+    } else {
+        None
+    }
+}
