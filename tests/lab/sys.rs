@@ -1,0 +1,68 @@
+//! The few system calls that std lacks. All unsafe code of the lab stands here.
+#![allow(unsafe_code)]
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
+use std::{mem, ptr};
+
+/// Makes the TUN device `name`, which lasts as long as the file is open. Reads do not block.
+pub fn open_tun(name: &str) -> io::Result<File> {
+    let tun = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
+    // SAFETY: all zeroes is a valid ifreq (plain numbers and arrays of them).
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    // One byte less than there is room for: the name ends with a zero.
+    for (to, from) in request.ifr_name[..libc::IFNAMSIZ - 1].iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: the descriptor is open and `request` lives through the call, which reads and writes one ifreq.
+    check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF, &mut request) })?;
+    Ok(tun)
+}
+
+/// Waits until `fd` can be read or `timeout` has passed, to the nanosecond. True if it can be read.
+pub fn wait_readable(fd: &impl AsRawFd, timeout: Duration) -> bool {
+    let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let time =
+        libc::timespec { tv_sec: timeout.as_secs() as libc::time_t, tv_nsec: timeout.subsec_nanos() as libc::c_long };
+    // SAFETY: one pollfd and one timespec, both alive through the call; a null mask leaves the signals alone.
+    unsafe { libc::ppoll(&mut poll, 1, &time, ptr::null()) > 0 }
+}
+
+/// Sends a signal to a process, or to a process group if `pid` is negative or 0 (as kill(2) has it).
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: kill takes two numbers and touches no memory of ours.
+    check(unsafe { libc::kill(pid, signal) })
+}
+
+/// Makes the close of `stream` a reset (RST) instead of an orderly end.
+pub fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    // SAFETY: the pointer and the length are those of `linger`, alive through the call.
+    check(unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            ptr::from_ref(&linger).cast(),
+            mem::size_of::<libc::linger>() as libc::socklen_t,
+        )
+    })
+}
+
+/// Changes how many connections may wait for `accept`.
+pub fn set_backlog(listener: &TcpListener, backlog: i32) -> io::Result<()> {
+    // SAFETY: listen takes two numbers; called again it only changes the backlog.
+    check(unsafe { libc::listen(listener.as_raw_fd(), backlog) })
+}
+
+fn check(result: i32) -> io::Result<()> {
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
