@@ -9,7 +9,9 @@ PURE = src/wire.rs src/flight.rs src/schedule.rs src/judge.rs src/event.rs src/o
        src/target.rs src/view/verbose.rs src/view/summary.rs
 IMPURE = Instant|SystemTime::now|std::(fs|thread|env|process|os)|thread::|UdpSocket|Tcp(Stream|Listener)|socket2|to_socket_addrs|libc::
 
-.PHONY: help build test lint static bench install clean
+SECONDS ?= 120
+
+.PHONY: help build test lint static bench fuzz install clean
 
 help:
 	@echo "make build    the program, target/release/reachabilitycheck"
@@ -17,6 +19,7 @@ help:
 	@echo "make lint     formatting, clippy, and that pure files stay pure"
 	@echo "make static   a static binary for TARGET=$(TARGET)"
 	@echo "make bench    cost and accuracy beside ping and fping, as one table"
+	@echo "make fuzz     random input for the parsers, for SECONDS=$(SECONDS) each"
 	@echo "make install  the binary into DESTDIR and PREFIX=$(PREFIX)"
 	@echo "make clean    remove what was built"
 
@@ -42,6 +45,9 @@ static:
 bench:
 	$(CARGO) build --release --locked
 	$(CARGO) test --release --locked --test bench -- --ignored --nocapture --test-threads=1
+
+fuzz:
+	FUZZ_SECONDS=$(SECONDS) $(CARGO) test --release --locked --test fuzz -- --nocapture
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin

@@ -192,6 +192,8 @@ pub struct Check {
     pub ended: Duration,
     /// How it ended.
     pub outcome: Outcome,
+    /// Answered on a new identifier, while the one before it, tried at the same time, was not.
+    pub only_fresh: bool,
 }
 
 /// Packet loss as the fraction that it is, so that comparisons are exact.
@@ -292,6 +294,8 @@ pub enum Change {
         lasted: Duration,
         /// ICMP: the loss told when it went down, and now.
         loss: Option<Move>,
+        /// Only a new identifier is answered.
+        only_fresh: bool,
     },
     /// Still down.
     Remind {
@@ -463,10 +467,11 @@ fn change_text(target: &Target, change: &Change, at: SystemTime) -> String {
                 }
             )
         }
-        Change::Up { failed, lasted, loss } => {
+        Change::Up { failed, lasted, loss, only_fresh } => {
             let (lasted, checks, loss) = (span(lasted), checks(failed), loss_clause(loss));
+            let fresh = if only_fresh { "; answers again since a new identifier: a stale NAT session?" } else { "" };
             match target.tcp() {
-                None => format!("{name} is up after {lasted} down ({checks} failed){loss}"),
+                None => format!("{name} is up after {lasted} down ({checks} failed){loss}{fresh}"),
                 Some((host, port)) => {
                     format!("TCP connection to {host} succeeded on port {port} after {lasted} down ({checks} failed)")
                 }

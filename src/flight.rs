@@ -46,6 +46,11 @@ impl Flight {
         Flight { timeout, entries: VecDeque::with_capacity(4), open: 0 }
     }
 
+    /// How long an answer may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// A check was sent.
     pub fn launch(&mut self, launch: Launch) {
         self.open += 1;
@@ -105,7 +110,8 @@ impl Flight {
     pub fn pop(&mut self) -> Option<Check> {
         let entry = self.entries.front()?;
         let (ended, outcome) = entry.settled?;
-        let check = Check { number: entry.launch.number, sent: entry.launch.sent, ended, outcome };
+        let Launch { number, sent, .. } = entry.launch;
+        let check = Check { number, sent, ended, outcome, only_fresh: false };
         self.entries.pop_front();
         Some(check)
     }

@@ -88,6 +88,8 @@ struct Outage {
     run: Run,
     /// Successes in a row.
     recovered: u32,
+    /// Of these successes, one was only answered on a new identifier.
+    only_fresh: bool,
     reminded: Duration,
 }
 
@@ -170,7 +172,7 @@ impl Judge {
         for _ in 0..run.in_sample {
             self.sample.pop();
         }
-        self.outage = Some(Outage { run, recovered: 0, reminded: now });
+        self.outage = Some(Outage { run, recovered: 0, only_fresh: false, reminded: now });
         Some(Change::Down { failed: run.failed, lasted: now.saturating_sub(run.since), failure: run.failure, loss })
     }
 
@@ -179,6 +181,7 @@ impl Judge {
         let lasted = check.ended.saturating_sub(outage.run.since);
         if let Some(failure) = failure {
             outage.recovered = 0;
+            outage.only_fresh = false;
             outage.run.add(failure);
             let due = self.rules.remind.is_some_and(|every| check.ended.saturating_sub(outage.reminded) >= every);
             if due {
@@ -187,16 +190,17 @@ impl Judge {
             return due.then_some(Change::Remind { failed: outage.run.failed, lasted, failure });
         }
         outage.recovered += 1;
+        outage.only_fresh |= check.only_fresh;
         if outage.recovered < self.rules.recover {
             return None;
         }
-        let failed = outage.run.failed;
+        let (failed, only_fresh) = (outage.run.failed, outage.only_fresh);
         // The answers that end the outage are the first of the time after it.
         for _ in 0..outage.recovered {
             self.sample.push(false);
         }
         self.outage = None;
-        Some(Change::Up { failed, lasted, loss: self.tell_loss() })
+        Some(Change::Up { failed, lasted, loss: self.tell_loss(), only_fresh })
     }
 
     fn judge_loss(&mut self, enough: usize) -> Option<Change> {

@@ -2,7 +2,6 @@
 //! and the clock.
 
 use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread;
@@ -17,6 +16,7 @@ use crate::probe::tcp::TcpProbe;
 use crate::resolver::Lookup;
 use crate::schedule::{Schedule, Slot};
 use crate::stats::Stats;
+use crate::sync::keep_running;
 use crate::target::{self, Target};
 use crate::view::Screen;
 use crate::view::verbose;
@@ -30,9 +30,6 @@ const REOPEN_AFTER: u32 = 3;
 
 /// Sleeping through more intervals than this is worth a line in the log.
 const GAP_WORTH_A_LINE: u64 = 3;
-
-/// A thread that failed is started again after this time, so that a lasting fault makes no tight loop.
-const RESTART_AFTER: Duration = Duration::from_secs(1);
 
 /// Where a target's addresses come from.
 #[derive(Clone, Debug)]
@@ -108,19 +105,14 @@ impl Monitor {
             },
             unanswered: 0,
         };
-        // A panic is a bug of ours. It is reported, and the target is watched on; checks on their way are forgotten.
-        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| match self.target.check {
-            target::Check::Icmp => self.run_icmp(&mut progress),
-            target::Check::Tcp { port } => self.run_tcp(&mut progress, port),
-        })) {
-            let message = panic
-                .downcast_ref::<&str>()
-                .map(|text| (*text).to_owned())
-                .or_else(|| panic.downcast_ref::<String>().cloned())
-                .unwrap_or_default();
-            self.tell(self.clock.now(), |target| Subject::Panic(target, message));
-            thread::sleep(RESTART_AFTER);
-        }
+        // After a panic the target is watched on, with what was judged so far; checks on their way are forgotten.
+        keep_running(
+            || match self.target.check {
+                target::Check::Icmp => self.run_icmp(&mut progress),
+                target::Check::Tcp { port } => self.run_tcp(&mut progress, port),
+            },
+            |message| self.tell(self.clock.now(), |target| Subject::Panic(target, message)),
+        );
         let now = self.clock.now();
         if let Some(change) = progress.judge.finish(now) {
             self.tell(now, |target| Subject::Target(target, change));
@@ -142,7 +134,8 @@ impl Monitor {
                     self.stats.update(|counts| counts.strays += strays);
                 }
             }
-            while let Some(check) = flight.pop() {
+            while let Some(mut check) = flight.pop() {
+                check.only_fresh = probe.only_fresh_answers(check.number);
                 self.judge(progress, &check);
                 if self.reopen_is_due(progress, &check) {
                     probe.retire(&flight);
@@ -156,7 +149,7 @@ impl Monitor {
             if let Some(slot) = slot {
                 let number = self.begin(progress, slot);
                 match progress.addresses.first() {
-                    Some(peer) => probe.send(&mut flight, number, *peer, &self.clock),
+                    Some(peer) => probe.send(&mut flight, number, *peer, progress.judge.is_down(), &self.clock),
                     None => flight.settled(number, now, unresolved()),
                 }
             } else {
@@ -188,7 +181,7 @@ impl Monitor {
                 probe.check(&progress.addresses, &self.clock)
             };
             let ended = self.clock.now();
-            self.judge(progress, &Check { number, sent, ended, outcome });
+            self.judge(progress, &Check { number, sent, ended, outcome, only_fresh: false });
             // What a check took beyond its timeout was not the check: those slots are gaps.
             progress.schedule.busy_until(ended.min(sent + timeout));
         }
@@ -221,7 +214,16 @@ impl Monitor {
             }
         }
         progress.number += 1;
+        #[cfg(debug_assertions)]
+        self.fail_if_asked(progress.number);
         progress.number
+    }
+
+    /// For the tests, in debug builds only: a panic at the third check of the target that the variable names.
+    #[cfg(debug_assertions)]
+    fn fail_if_asked(&self, number: u64) {
+        let asked = std::env::var_os("REACHABILITYCHECK_TEST_PANIC");
+        assert!(number != 3 || asked.is_none_or(|name| name != *self.target.name), "asked to fail");
     }
 
     /// The one way of every outcome: counted, shown, judged, and if that changes anything, told.

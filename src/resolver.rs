@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::sync::lock;
+use crate::sync::{keep_running, lock};
 use crate::target::Family;
 
 /// A name that resolved is looked up again after this time.
@@ -101,14 +101,16 @@ impl Resolver {
         }
         thread::Builder::new()
             .name("resolver".to_owned())
-            .spawn(move || {
-                loop {
-                    self.look_up_due(&clock);
-                    let next = self.entries.iter().map(|entry| entry.due).min();
-                    thread::sleep(next.unwrap_or(REFRESH).saturating_sub(clock.now()));
-                }
-            })
+            .spawn(move || keep_running(|| self.run(&clock), |_| ()))
             .map(drop)
+    }
+
+    fn run(&mut self, clock: &Clock) {
+        loop {
+            self.look_up_due(clock);
+            let next = self.entries.iter().map(|entry| entry.due).min();
+            thread::sleep(next.unwrap_or(REFRESH).saturating_sub(clock.now()));
+        }
     }
 
     fn look_up_due(&mut self, clock: &Clock) {

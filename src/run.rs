@@ -23,6 +23,7 @@ use crate::schedule::spread;
 use crate::sink::log::LogFile;
 use crate::sink::slack::{self, Slack};
 use crate::stats::{Counts, Stats};
+use crate::sync;
 use crate::target::{Check, Host, Target};
 use crate::view::{Screen, summary};
 use crate::writer::{Message, Sinks, Writer};
@@ -112,6 +113,7 @@ enum End {
 }
 
 fn watch(config: Config) -> Result<u8, String> {
+    sync::report_panics_on_one_line();
     let clock = Clock::start();
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| format!("cannot take signals: {error}"))?;
     let (on_closed, on_done) = (signals.handle(), signals.handle());

@@ -1,8 +1,41 @@
-//! Locks that outlive a panic: a thread that failed is started again and must find them usable.
+//! What outlives a panic. A panic is a bug of ours; it is reported, and the thread goes on.
 
+use std::any::Any;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// A thread that failed goes on after this time, so that a lasting fault makes no tight loop.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
 
 /// Locks; what a panicking thread left is taken as it is. All that stands behind our locks is replaced whole.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `body` until it returns; when it panics, `report` gets the message and it is run again after a second.
+pub fn keep_running(mut body: impl FnMut(), mut report: impl FnMut(String)) {
+    while let Err(panic) = catch_unwind(AssertUnwindSafe(&mut body)) {
+        report(message(panic.as_ref()));
+        thread::sleep(RESTART_AFTER);
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
+/// From now on a panic is one line on stderr, with its place, instead of the standard report of many.
+pub fn report_panics_on_one_line() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = thread::current();
+        let name = thread.name().unwrap_or("?");
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let text = message(panic.payload()).replace(char::is_control, " ");
+        let line = format!("reachabilitycheck: a bug, please report: thread {name} failed at {place}: {text}\n");
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }));
 }

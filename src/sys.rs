@@ -62,17 +62,18 @@ fn set_option(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int) -> 
 
 /// Waits until one of the sockets can be read (or has an error queued), or the time is over. True when one can.
 /// A signal ends the wait early. Errors: ENOMEM only; the caller may treat it as the end of the time.
-pub fn wait_readable(sockets: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<bool> {
-    let mut polled = [libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 }; 2];
-    debug_assert!(sockets.len() <= polled.len());
-    for (entry, socket) in polled.iter_mut().zip(sockets) {
-        entry.fd = socket.as_raw_fd();
-    }
+pub fn wait_readable<const N: usize>(sockets: [Option<BorrowedFd<'_>>; N], timeout: Duration) -> io::Result<bool> {
+    // The kernel passes over an entry with descriptor -1.
+    let mut polled = sockets.map(|socket| libc::pollfd {
+        fd: socket.map_or(-1, |socket| socket.as_raw_fd()),
+        events: libc::POLLIN,
+        revents: 0,
+    });
     // SAFETY: all zero is a valid timespec; its fields have other types on other platforms, hence no literal.
     let mut time: libc::timespec = unsafe { mem::zeroed() };
     time.tv_sec = timeout.as_secs().min(1_000_000) as _;
     time.tv_nsec = timeout.subsec_nanos() as _;
-    // SAFETY: the array and the timespec live through the call; entries with fd -1 are ignored; no signal mask.
+    // SAFETY: the array and the timespec live through the call; no signal mask.
     let ready = unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, &time, ptr::null()) };
     if ready >= 0 {
         return Ok(ready > 0);

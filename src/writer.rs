@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::outbox::{Item, Outbox};
 use crate::sink::log::LogFile;
 use crate::sink::slack::{self, Slack};
-use crate::sync::lock;
+use crate::sync::{keep_running, lock};
 use crate::view::Screen;
 
 /// What the writer is told.
@@ -80,7 +80,10 @@ impl Writer {
             screen,
         });
         let for_thread = Arc::clone(&shared);
-        thread::Builder::new().name("writer".to_owned()).spawn(move || for_thread.run(sinks.slack, &tell_end))?;
+        thread::Builder::new().name("writer".to_owned()).spawn(move || {
+            let mut slack = sinks.slack;
+            keep_running(|| for_thread.run(slack.as_mut(), &tell_end), |_| ());
+        })?;
         Ok(Writer { inbox, ended, shared })
     }
 
@@ -100,7 +103,7 @@ impl Writer {
 }
 
 impl Shared {
-    fn run(&self, mut slack: Option<Slack>, tell_end: &SyncSender<()>) {
+    fn run(&self, mut slack: Option<&mut Slack>, tell_end: &SyncSender<()>) {
         loop {
             let wake = lock(&self.desk).next_at();
             let quit = self.take_in(wake);

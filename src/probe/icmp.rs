@@ -7,7 +7,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
@@ -36,12 +36,16 @@ struct Settings {
     interface: Option<Interface>,
 }
 
-/// The ICMP side of one target: at most two sockets, the current one and one that waits for its last answers.
+/// The ICMP side of one target: the current socket, and for a while up to two that were given up.
 #[derive(Debug)]
 pub struct IcmpProbe {
     settings: Settings,
     current: Option<IcmpSocket>,
+    /// Waits for the answers to its last checks.
     retired: Option<IcmpSocket>,
+    /// The last socket that was ever answered, if it was given up for silence: what a NAT box on the way may have
+    /// grown deaf to.
+    witness: Option<Witness>,
     /// Sockets opened so far.
     opened: u32,
     /// Keyed hash (SipHash with a random key from the kernel): cookies and identifiers that nobody can guess.
@@ -63,6 +67,17 @@ struct IcmpSocket {
     identifier: u16,
     /// Which socket of the probe it is.
     number: u32,
+    /// Was any check answered on it?
+    answered: bool,
+}
+
+/// A given-up socket, and the echo request that goes out on it, while the target is down, beside the first check of each
+/// new socket. It is no check and is counted nowhere: it only shows whether the fresh identifier alone is answered.
+#[derive(Debug)]
+struct Witness {
+    socket: IcmpSocket,
+    /// The check beside which it was sent, and its flight.
+    asked: Option<(u64, Flight)>,
 }
 
 /// Which kind of socket this process may open.
@@ -121,6 +136,7 @@ impl IcmpProbe {
             },
             current: None,
             retired: None,
+            witness: None,
             opened: 0,
             random: RandomState::new(),
             message: vec![0; message].into_boxed_slice(),
@@ -129,10 +145,11 @@ impl IcmpProbe {
         }
     }
 
-    /// Sends check `number` to `peer`. On success the check is in `flight`; on failure too, with its outcome if it is
-    /// unsent. Any failure makes the next check open a new socket.
-    pub fn send(&mut self, flight: &mut Flight, number: u64, peer: IpAddr, clock: &Clock) {
-        match self.try_send(flight, number, peer, clock) {
+    /// Sends check `number` to `peer`; it is then in `flight`, with its outcome if it could not be sent. A failure makes
+    /// the next check open a new socket. While the target is `down`, the first check of a new socket is accompanied:
+    /// see [`IcmpProbe::only_fresh_answers`].
+    pub fn send(&mut self, flight: &mut Flight, number: u64, peer: IpAddr, down: bool, clock: &Clock) {
+        match self.try_send(flight, number, peer, down, clock) {
             Ok(launch) => flight.launch(launch),
             Err(error) => {
                 self.retire(flight);
@@ -141,7 +158,14 @@ impl IcmpProbe {
         }
     }
 
-    fn try_send(&mut self, flight: &mut Flight, number: u64, peer: IpAddr, clock: &Clock) -> io::Result<Launch> {
+    fn try_send(
+        &mut self,
+        flight: &mut Flight,
+        number: u64,
+        peer: IpAddr,
+        down: bool,
+        clock: &Clock,
+    ) -> io::Result<Launch> {
         if self.current.as_ref().is_some_and(|socket| socket.peer != peer) {
             self.retire(flight);
             // Two sockets wait already. The older one's answers are given up: the new address matters more.
@@ -153,29 +177,35 @@ impl IcmpProbe {
             self.opened = self.opened.wrapping_add(1);
             let identifier = self.random.hash_one(("identifier", self.opened)) as u16;
             self.current = Some(open(&self.settings, peer, self.opened, identifier)?);
-        }
-        let Some(socket) = &self.current else {
-            return Err(io::Error::from_raw_os_error(libc::EBADF));
-        };
-        let (sequence, cookie) = (number as u16, self.random.hash_one((number, self.opened)));
-        wire::build(
-            &mut self.message,
-            socket.version,
-            socket.identifier,
-            sequence,
-            cookie,
-            socket.raw && socket.version == Version::V4,
-        );
-        let sent = match socket.send(&self.message, clock) {
-            Ok(sent) => sent,
-            // An ICMP error for an earlier check may be pending on the socket, and this call got it. Take it off the
-            // queue and send once more: the check itself has not failed yet.
-            Err(_) => {
-                read_errors(socket, &mut self.buffer, flight);
-                socket.send(&self.message, clock)?
+            if down {
+                self.ask_witness(number, peer, flight.timeout(), clock);
             }
-        };
-        Ok(Launch { number, sent, sequence, cookie, socket: socket.number })
+        }
+        match &self.current {
+            Some(socket) => send(socket, &self.random, &mut self.message, &mut self.buffer, flight, number, clock),
+            None => Err(io::Error::from_raw_os_error(libc::EBADF)),
+        }
+    }
+
+    /// Sends the witness's request, if there is a witness for this address. A failure is no news: the check tells.
+    fn ask_witness(&mut self, number: u64, peer: IpAddr, timeout: Duration, clock: &Clock) {
+        self.witness = self.witness.take().filter(|witness| witness.socket.peer == peer);
+        if let Some(Witness { socket, asked }) = &mut self.witness {
+            let mut flight = Flight::new(timeout);
+            let (message, buffer) = (&mut self.message, &mut self.buffer);
+            let sent = send(socket, &self.random, message, buffer, &mut flight, number, clock);
+            *asked = sent.ok().map(|launch| {
+                flight.launch(launch);
+                (number, flight)
+            });
+        }
+    }
+
+    /// Was the check, which is answered, the first of a fresh socket, and the request beside it on the earlier socket
+    /// not answered? Then something on the way holds on to the old identifier: a stale NAT session.
+    pub fn only_fresh_answers(&self, number: u64) -> bool {
+        let asked = self.witness.as_ref().and_then(|witness| witness.asked.as_ref());
+        asked.is_some_and(|(beside, flight)| *beside == number && flight.is_waiting())
     }
 
     /// Gives up the current socket, and with it its identifier: the next check opens another. Answers to checks on
@@ -183,35 +213,40 @@ impl IcmpProbe {
     /// changes of address and interface, and stale NAT sessions.
     pub fn retire(&mut self, flight: &Flight) {
         let waits = |socket: &IcmpSocket| flight.waits_for_socket(socket.number);
-        if !self.current.as_ref().is_some_and(waits) {
-            self.current = None;
-        } else if !self.retired.as_ref().is_some_and(waits) {
-            self.retired = self.current.take();
+        if self.current.as_ref().is_some_and(waits) && self.retired.as_ref().is_some_and(waits) {
+            return;
+        }
+        let Some(socket) = self.current.take() else {
+            return;
+        };
+        if waits(&socket) {
+            self.retired = Some(socket);
+        } else if socket.answered {
+            self.witness = Some(Witness { socket, asked: None });
         }
     }
 
     /// Reads what has arrived, until nothing is left.
     pub fn read(&mut self, flight: &mut Flight, clock: &Clock) {
-        for socket in [&self.current, &self.retired].into_iter().flatten() {
-            self.strays += read_answers(socket, &mut self.buffer, self.settings.length, flight, clock);
+        let (buffer, length) = (&mut self.buffer, self.settings.length);
+        // First, so that when the check beside it is judged its own answer has been seen.
+        if let Some(Witness { socket, asked: Some((_, flight)) }) = &mut self.witness {
+            read_answers(socket, buffer, length, flight, clock);
         }
-        let waits = |socket: &IcmpSocket| flight.waits_for_socket(socket.number);
-        if !self.retired.as_ref().is_some_and(waits) {
-            self.retired = None;
+        for socket in [&mut self.current, &mut self.retired].into_iter().flatten() {
+            self.strays += read_answers(socket, buffer, length, flight, clock);
+        }
+        let done = |socket: &mut IcmpSocket| !flight.waits_for_socket(socket.number);
+        if let Some(socket) = self.retired.take_if(done).filter(|socket| socket.answered) {
+            self.witness = Some(Witness { socket, asked: None });
         }
     }
 
     /// Waits until something can be read or `timeout` is over.
     pub fn wait(&self, timeout: Duration) {
-        let mut sockets: [Option<BorrowedFd<'_>>; 2] = [None; 2];
-        for (place, socket) in sockets.iter_mut().zip([&self.current, &self.retired]) {
-            *place = socket.as_ref().map(|socket| socket.socket.as_fd());
-        }
-        let waited = match sockets {
-            [Some(one), Some(two)] => sys::wait_readable(&[one, two], timeout),
-            [Some(one), None] | [None, Some(one)] => sys::wait_readable(&[one], timeout),
-            [None, None] => sys::wait_readable(&[], timeout),
-        };
+        let witness = self.witness.as_ref().filter(|witness| witness.asked.is_some());
+        let sockets = [self.current.as_ref(), self.retired.as_ref(), witness.map(|witness| &witness.socket)];
+        let waited = sys::wait_readable(sockets.map(|socket| socket.map(|socket| socket.socket.as_fd())), timeout);
         // No memory in the kernel: wait without the socket, then look.
         if waited.is_err() {
             std::thread::sleep(timeout);
@@ -224,17 +259,35 @@ impl IcmpProbe {
     }
 }
 
-impl IcmpSocket {
-    /// When it was sent. The time is taken before the call: an answer cannot be older.
-    fn send(&self, message: &[u8], clock: &Clock) -> io::Result<Duration> {
+/// Sends one echo request. Errors: of sendto(2), unless it was an ICMP error that waited on the socket.
+fn send(
+    socket: &IcmpSocket,
+    random: &RandomState,
+    message: &mut [u8],
+    buffer: &mut [u8],
+    flight: &mut Flight,
+    number: u64,
+    clock: &Clock,
+) -> io::Result<Launch> {
+    let (sequence, cookie) = (number as u16, random.hash_one((number, socket.number)));
+    let sum = socket.raw && socket.version == Version::V4;
+    wire::build(message, socket.version, socket.identifier, sequence, cookie, sum);
+    // The time is taken before the call: an answer cannot be older.
+    let send_once = || {
         let sent = clock.now();
-        if self.raw {
-            self.socket.send(message)?;
-        } else {
-            self.socket.send_to(message, &self.peer_address)?;
+        match socket.raw {
+            true => socket.socket.send(message),
+            false => socket.socket.send_to(message, &socket.peer_address),
         }
-        Ok(sent)
-    }
+        .map(|_| sent)
+    };
+    let sent = send_once().or_else(|_| {
+        // An ICMP error for an earlier check may have been pending, and this call got it. Take it off the queue and
+        // send once more: the check itself has not failed yet.
+        read_errors(socket, buffer, flight);
+        send_once()
+    })?;
+    Ok(Launch { number, sent, sequence, cookie, socket: socket.number })
 }
 
 /// Opens a dgram socket, else a raw one. Errors: of the raw socket where both are refused, of any option that was
@@ -279,7 +332,7 @@ fn open(settings: &Settings, peer: IpAddr, number: u32, identifier: u16) -> io::
         };
         socket.bind(&endpoint(any, 0))?;
     }
-    Ok(IcmpSocket { socket, peer, peer_address, version, raw, identifier, number })
+    Ok(IcmpSocket { socket, peer, peer_address, version, raw, identifier, number, answered: false })
 }
 
 fn no_descriptor(error: &io::Error) -> bool {
@@ -313,12 +366,16 @@ fn replies_only(version: Version, identifier: u16) -> Vec<SockFilter> {
 }
 
 /// Reads the socket and its error queue until both are empty. Returns how many datagrams were strays.
-fn read_answers(socket: &IcmpSocket, buffer: &mut [u8], length: usize, flight: &mut Flight, clock: &Clock) -> u64 {
+fn read_answers(socket: &mut IcmpSocket, buffer: &mut [u8], length: usize, flight: &mut Flight, clock: &Clock) -> u64 {
     let mut strays = 0;
     for _ in 0..READS_AT_ONCE {
         let received = match sys::receive(socket.socket.as_fd(), buffer, false) {
             Ok(received) => received,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // Left on their queue, errors would take the room of answers and end every wait at once.
+                read_errors(socket, buffer, flight);
+                break;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => {
                 // An ICMP error is pending. Taking it off its queue clears it; if there is none after all, stop here.
@@ -333,7 +390,10 @@ fn read_answers(socket: &IcmpSocket, buffer: &mut [u8], length: usize, flight: &
         let from_peer = received.from == Some(socket.peer);
         if !(from_peer && accept(socket, datagram, length, arrived, flight)) {
             strays += 1;
-        } else if !flight.is_waiting() {
+            continue;
+        }
+        socket.answered = true;
+        if !flight.is_waiting() {
             // All is answered: what else may have come can wait for the next check.
             break;
         }
