@@ -61,6 +61,7 @@ pub struct Judge {
     /// The outage, while down.
     outage: Option<Outage>,
     answered_ever: bool,
+    told_at: Duration,
 }
 
 /// Failures in a row.
@@ -107,11 +108,30 @@ impl Judge {
             run: None,
             outage: None,
             answered_ever: false,
+            told_at: Duration::ZERO,
         }
     }
 
     /// Takes the next check, in the order in which they were sent, and says what it changes.
     pub fn on(&mut self, check: &Check) -> Option<Change> {
+        let change = self.change(check);
+        self.note_time(&change, check.ended);
+        change
+    }
+
+    /// The time of the latest change: when the check that made it ended. Only that an answer may have come before the
+    /// timeout of an older check was over: the later change is then not dated before the earlier one.
+    pub fn told_at(&self) -> Duration {
+        self.told_at
+    }
+
+    fn note_time(&mut self, change: &Option<Change>, ended: Duration) {
+        if change.is_some() {
+            self.told_at = self.told_at.max(ended);
+        }
+    }
+
+    fn change(&mut self, check: &Check) -> Option<Change> {
         let failure = check.outcome.failure();
         self.answered_ever |= failure.is_none();
         if self.outage.is_some() {
@@ -139,15 +159,19 @@ impl Judge {
     }
 
     /// The last check is done (`--count`): judges the sample whatever its size, and a target that never
-    /// answered is down.
+    /// answered is down. With down turned off its loss says so, unless nothing could even be sent.
     pub fn finish(&mut self, now: Duration) -> Option<Change> {
         if self.outage.is_some() {
             return None;
         }
-        if !self.answered_ever && self.run.is_some() && self.rules.failures > 0 {
-            return self.go_down(now);
-        }
-        self.judge_loss(1)
+        let silent = self.rules.failures == 0 && self.loss().of == 0;
+        let change = if !self.answered_ever && self.run.is_some() && (self.rules.failures > 0 || silent) {
+            self.go_down(now)
+        } else {
+            self.judge_loss(1)
+        };
+        self.note_time(&change, now);
+        change
     }
 
     /// Is it down?
@@ -183,11 +207,14 @@ impl Judge {
             outage.recovered = 0;
             outage.only_fresh = false;
             outage.run.add(failure);
-            let due = self.rules.remind.is_some_and(|every| check.ended.saturating_sub(outage.reminded) >= every);
-            if due {
-                outage.reminded = check.ended;
+            // On a grid from the outage's start, so that a reminder that came late does not delay the next.
+            let passed = check.ended.saturating_sub(outage.reminded);
+            let every = self.rules.remind.filter(|every| passed >= *every);
+            if let Some(every) = every {
+                let periods = passed.as_nanos() / every.as_nanos().max(1);
+                outage.reminded += every.saturating_mul(u32::try_from(periods).unwrap_or(u32::MAX));
             }
-            return due.then_some(Change::Remind { failed: outage.run.failed, lasted, failure });
+            return every.map(|_| Change::Remind { failed: outage.run.failed, lasted, failure });
         }
         outage.recovered += 1;
         outage.only_fresh |= check.only_fresh;

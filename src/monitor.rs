@@ -237,7 +237,7 @@ impl Monitor {
             counts.show(&progress.judge);
         });
         if let Some(change) = change {
-            self.tell(check.ended, |target| Subject::Target(target, change));
+            self.tell(progress.judge.told_at(), |target| Subject::Target(target, change));
         }
     }
 
