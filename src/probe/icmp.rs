@@ -43,9 +43,10 @@ pub struct IcmpProbe {
     current: Option<IcmpSocket>,
     /// Waits for the answers to its last checks.
     retired: Option<IcmpSocket>,
-    /// The last socket that was ever answered, if it was given up for silence: what a NAT box on the way may have
-    /// grown deaf to.
-    witness: Option<Witness>,
+    /// The last socket that was ever answered, once it is given up and waits for nothing: what a NAT box on the way may
+    /// have grown deaf to.
+    witness: Option<IcmpSocket>,
+    asked: Option<Asked>,
     /// Sockets opened so far.
     opened: u32,
     /// Keyed hash (SipHash with a random key from the kernel): cookies and identifiers that nobody can guess.
@@ -71,13 +72,13 @@ struct IcmpSocket {
     answered: bool,
 }
 
-/// A given-up socket, and the echo request that goes out on it, while the target is down, beside the first check of each
-/// new socket. It is no check and is counted nowhere: it only shows whether the fresh identifier alone is answered.
+/// The echo request that goes out on an earlier socket, while the target is down, beside the first check of each new one.
+/// It is no check and is counted nowhere: it only shows whether the fresh identifier alone is answered.
 #[derive(Debug)]
-struct Witness {
-    socket: IcmpSocket,
-    /// The check beside which it was sent, and its flight.
-    asked: Option<(u64, Flight)>,
+struct Asked {
+    /// The check beside which it was sent.
+    beside: u64,
+    flight: Flight,
 }
 
 /// Which kind of socket this process may open.
@@ -137,6 +138,7 @@ impl IcmpProbe {
             current: None,
             retired: None,
             witness: None,
+            asked: None,
             opened: 0,
             random: RandomState::new(),
             message: vec![0; message].into_boxed_slice(),
@@ -187,25 +189,23 @@ impl IcmpProbe {
         }
     }
 
-    /// Sends the witness's request, if there is a witness for this address. A failure is no news: the check tells.
+    /// Sends a request on the socket that was answered last. A failure is no news: the check tells.
     fn ask_witness(&mut self, number: u64, peer: IpAddr, timeout: Duration, clock: &Clock) {
-        self.witness = self.witness.take().filter(|witness| witness.socket.peer == peer);
-        if let Some(Witness { socket, asked }) = &mut self.witness {
+        let earlier = [&self.retired, &self.witness].into_iter().flatten();
+        let mut answered = earlier.filter(|socket| socket.answered && socket.peer == peer);
+        self.asked = answered.next().and_then(|socket| {
             let mut flight = Flight::new(timeout);
             let (message, buffer) = (&mut self.message, &mut self.buffer);
-            let sent = send(socket, &self.random, message, buffer, &mut flight, number, clock);
-            *asked = sent.ok().map(|launch| {
-                flight.launch(launch);
-                (number, flight)
-            });
-        }
+            let launch = send(socket, &self.random, message, buffer, &mut flight, number, clock).ok()?;
+            flight.launch(launch);
+            Some(Asked { beside: number, flight })
+        });
     }
 
     /// Was the check, which is answered, the first of a fresh socket, and the request beside it on the earlier socket
     /// not answered? Then something on the way holds on to the old identifier: a stale NAT session.
     pub fn only_fresh_answers(&self, number: u64) -> bool {
-        let asked = self.witness.as_ref().and_then(|witness| witness.asked.as_ref());
-        asked.is_some_and(|(beside, flight)| *beside == number && flight.is_waiting())
+        self.asked.as_ref().is_some_and(|asked| asked.beside == number && asked.flight.is_waiting())
     }
 
     /// Gives up the current socket, and with it its identifier: the next check opens another. Answers to checks on
@@ -222,31 +222,27 @@ impl IcmpProbe {
         if waits(&socket) {
             self.retired = Some(socket);
         } else if socket.answered {
-            self.witness = Some(Witness { socket, asked: None });
+            self.witness = Some(socket);
         }
     }
 
     /// Reads what has arrived, until nothing is left.
     pub fn read(&mut self, flight: &mut Flight, clock: &Clock) {
-        let (buffer, length) = (&mut self.buffer, self.settings.length);
-        // First, so that when the check beside it is judged its own answer has been seen.
-        if let Some(Witness { socket, asked: Some((_, flight)) }) = &mut self.witness {
-            read_answers(socket, buffer, length, flight, clock);
-        }
-        for socket in [&mut self.current, &mut self.retired].into_iter().flatten() {
-            self.strays += read_answers(socket, buffer, length, flight, clock);
+        // The earlier ones first: when a check is judged, the answer to the request beside it has been seen.
+        for socket in [&mut self.witness, &mut self.retired, &mut self.current].into_iter().flatten() {
+            let asked = self.asked.as_mut().map(|asked| &mut asked.flight);
+            self.strays += read_answers(socket, &mut self.buffer, self.settings.length, flight, asked, clock);
         }
         let done = |socket: &mut IcmpSocket| !flight.waits_for_socket(socket.number);
         if let Some(socket) = self.retired.take_if(done).filter(|socket| socket.answered) {
-            self.witness = Some(Witness { socket, asked: None });
+            self.witness = Some(socket);
         }
     }
 
     /// Waits until something can be read or `timeout` is over.
     pub fn wait(&self, timeout: Duration) {
-        let witness = self.witness.as_ref().filter(|witness| witness.asked.is_some());
-        let sockets = [self.current.as_ref(), self.retired.as_ref(), witness.map(|witness| &witness.socket)];
-        let waited = sys::wait_readable(sockets.map(|socket| socket.map(|socket| socket.socket.as_fd())), timeout);
+        let sockets = [&self.current, &self.retired, &self.witness];
+        let waited = sys::wait_readable(sockets.map(|socket| Some(socket.as_ref()?.socket.as_fd())), timeout);
         // No memory in the kernel: wait without the socket, then look.
         if waited.is_err() {
             std::thread::sleep(timeout);
@@ -366,7 +362,14 @@ fn replies_only(version: Version, identifier: u16) -> Vec<SockFilter> {
 }
 
 /// Reads the socket and its error queue until both are empty. Returns how many datagrams were strays.
-fn read_answers(socket: &mut IcmpSocket, buffer: &mut [u8], length: usize, flight: &mut Flight, clock: &Clock) -> u64 {
+fn read_answers(
+    socket: &mut IcmpSocket,
+    buffer: &mut [u8],
+    length: usize,
+    flight: &mut Flight,
+    mut asked: Option<&mut Flight>,
+    clock: &Clock,
+) -> u64 {
     let mut strays = 0;
     for _ in 0..READS_AT_ONCE {
         let received = match sys::receive(socket.socket.as_fd(), buffer, false) {
@@ -387,8 +390,8 @@ fn read_answers(socket: &mut IcmpSocket, buffer: &mut [u8], length: usize, fligh
         };
         let arrived = clock.arrival(received.arrived);
         let datagram = buffer.get(..received.length).unwrap_or_default();
-        let from_peer = received.from == Some(socket.peer);
-        if !(from_peer && accept(socket, datagram, length, arrived, flight)) {
+        let accepts = |flight: &mut Flight| accept(socket, datagram, length, arrived, flight);
+        if received.from != Some(socket.peer) || !(accepts(flight) || asked.as_deref_mut().is_some_and(accepts)) {
             strays += 1;
             continue;
         }
