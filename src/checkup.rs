@@ -4,14 +4,16 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::SystemTime;
 
-use crate::config::Config;
+use crate::config::{Config, Output};
 use crate::outbox::Item;
 use crate::probe::icmp::{self, Access};
+use crate::probe::send_failure;
+use crate::probe::tcp::TcpProbe;
 use crate::resolver::look_up;
 use crate::run::is_icmp;
 use crate::sink::log::LogFile;
 use crate::sink::slack::{self, Slack};
-use crate::target::{Family, Host, Target};
+use crate::target::{Check, Family, Host, Target, shown};
 use crate::wire::Version;
 
 /// May this process send what the ICMP targets need? Errors: one line with both cures; the caller exits with 2. Anything
@@ -53,7 +55,7 @@ fn may_use(target: &Target, wanted: Family) -> bool {
 /// `--check`: tries everything but the checks themselves, says line by line what it found, and posts one test message.
 /// True when all is well.
 pub fn run(config: Config) -> bool {
-    let mut report = Report { well: true };
+    let mut report = Report { well: true, quiet: config.output == Output::Quiet };
     let (icmp, tcp): (Vec<_>, Vec<_>) = config.targets.iter().partition(|target| is_icmp(target));
     report.ok("options and targets", format!("{} by ICMP, {} by TCP", icmp.len(), tcp.len()));
     for (version, family, name) in
@@ -72,21 +74,39 @@ pub fn run(config: Config) -> bool {
         }
     }
     for target in &config.targets {
-        if let Host::Name(name) = &target.host {
-            match look_up(name, target.options.family) {
+        let address = match &target.host {
+            Host::Address(address) => Some(*address),
+            Host::Name(name) => match look_up(name, target.options.family) {
                 Some(addresses) => {
-                    let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-                    report.ok(&target.name, format!("resolves to {}", addresses.join(", ")));
+                    let words: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                    report.ok(&target.name, format!("resolves to {}", words.join(", ")));
+                    addresses.first().copied()
                 }
-                None => report.fail(&target.name, "cannot be resolved; is the name right, does DNS work?"),
+                None => {
+                    report.fail(&target.name, "cannot be resolved; is the name right, does DNS work?");
+                    None
+                }
+            },
+        };
+        if let (Some(address), Some(interface)) = (address, &target.options.interface) {
+            let tried = match target.check {
+                Check::Icmp => icmp::try_open(&target.options, address),
+                Check::Tcp { port } => TcpProbe::new(port, &target.options).open(address).map(drop),
+            };
+            match tried.map_err(|error| send_failure(&error).failure()) {
+                Ok(()) => report.ok(&target.name, format!("can be sent to from {interface}")),
+                Err(failure) => {
+                    let why = failure.map_or_else(String::new, |failure| failure.to_string());
+                    report.fail(&target.name, format!("from {interface}: {why}"));
+                }
             }
         }
     }
     match config.log.as_deref() {
         None => report.ok("log", "off"),
         Some(path) => match LogFile::open(path) {
-            Ok(_) => report.ok("log", format!("{} can be written", path.display())),
-            Err(error) => report.fail("log", format!("{} cannot be written: {error}", path.display())),
+            Ok(_) => report.ok("log", format!("{} can be written", shown(&path.to_string_lossy()))),
+            Err(error) => report.fail("log", format!("{} cannot be written: {error}", shown(&path.to_string_lossy()))),
         },
     }
     match config.slack {
@@ -104,15 +124,21 @@ pub fn run(config: Config) -> bool {
 
 struct Report {
     well: bool,
+    quiet: bool,
 }
 
 impl Report {
     fn ok(&mut self, what: &str, found: impl Display) {
-        let _ = writeln!(io::stdout(), "ok    {what}: {found}");
+        if !self.quiet {
+            let _ = writeln!(io::stdout(), "ok    {what}: {found}");
+        }
     }
 
     fn fail(&mut self, what: &str, why: impl Display) {
         self.well = false;
-        let _ = writeln!(io::stdout(), "FAIL  {what}: {why}");
+        let _ = match self.quiet {
+            false => writeln!(io::stdout(), "FAIL  {what}: {why}"),
+            true => writeln!(io::stderr(), "reachabilitycheck: {what}: {why}"),
+        };
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::flags::{self, Typed};
-use crate::target::{Target, TargetOptions, quote};
+use crate::target::{Target, TargetOptions, digits, quote, shown};
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,8 +40,8 @@ pub enum Output {
 /// What the edge has read for [`Config::new`]: names, as messages are to show them, and texts.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Given<'a> {
-    /// Name and text of `--file`.
-    pub target_file: Option<(&'a str, &'a str)>,
+    /// Name and text of each `--file`.
+    pub target_files: &'a [(String, String)],
     /// Name and text of `--slack-url-file`.
     pub slack_url_file: Option<(&'a str, &'a str)>,
     /// The variable `SLACK_WEBHOOK_URL`.
@@ -59,7 +59,7 @@ impl Config {
         for word in &typed.words {
             targets.add(word, &typed.target)?;
         }
-        if let Some((name, text)) = given.target_file {
+        for (name, text) in given.target_files {
             targets.add_file(name, text, &typed.target)?;
         }
         if targets.list.is_empty() {
@@ -102,7 +102,7 @@ impl Targets {
     }
 
     fn add_file(&mut self, name: &str, text: &str, base: &TargetOptions) -> Result<(), String> {
-        let name = name.escape_debug();
+        let name = shown(name);
         let before = self.list.len();
         // Editors on Windows write a byte order mark; it would become part of the first word.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -127,7 +127,7 @@ fn slack(typed: &Typed, given: Given<'_>) -> Result<Option<Secret>, String> {
         return Ok(typed.slack_url.clone());
     }
     if let Some((name, text)) = given.slack_url_file {
-        let name = name.escape_debug();
+        let name = shown(name);
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let Some(line) = text.lines().map(str::trim).find(|line| !line.is_empty()) else {
             return Err(format!("--slack-url-file: {name} is empty; accepted: {}", Secret::ACCEPTED));
@@ -158,6 +158,9 @@ impl Secret {
     /// # Errors
     /// What is wrong, without the URL.
     pub fn from_url(url: &str) -> Result<Secret, String> {
+        if url.is_empty() {
+            return Err("the URL is empty".into());
+        }
         if url.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err("the URL contains white space or a control character".into());
         }
@@ -177,10 +180,12 @@ impl Secret {
         if host.is_empty() {
             return Err("the URL has no host".into());
         }
-        match port.parse::<u16>() {
-            Ok(0) | Err(_) => Err("the URL's port is not a number from 1 to 65535".into()),
-            Ok(_) => Ok(Secret(url.to_owned())),
+        if !digits(port) || !port.parse::<u16>().is_ok_and(|port| port > 0) {
+            return Err("the URL's port is not a number from 1 to 65535".into());
         }
+        // What the HTTP library cannot read could never be posted to.
+        let usable = url.parse::<ureq::http::Uri>().is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty()));
+        if usable { Ok(Secret(url.to_owned())) } else { Err("the URL cannot be read".into()) }
     }
 
     /// The URL itself, for the one place that posts to it.
@@ -204,8 +209,9 @@ mod tests {
         flags::parse(args.split_whitespace().map(Into::into)).unwrap()
     }
 
-    fn file(text: &str) -> Given<'_> {
-        Given { target_file: Some(("f.txt", text)), ..Given::default() }
+    fn file(text: &str) -> Given<'static> {
+        let files = Box::leak(Box::new([("f.txt".to_owned(), text.to_owned())]));
+        Given { target_files: files, ..Given::default() }
     }
 
     #[test]
@@ -255,7 +261,7 @@ mod tests {
             ("gw", Some("SECRET"), None, Err("--slack-url-file: f holds no webhook URL: the URL does not start with")),
             ("gw", None, Some("ftp://SECRET"), Err("SLACK_WEBHOOK_URL: the URL does not start with http:// or https://; accepted: an http")),
         ] {
-            let given = Given { slack_url_file: text.map(|text| ("f", text)), slack_env: env, target_file: None };
+            let given = Given { slack_url_file: text.map(|text| ("f", text)), slack_env: env, target_files: &[] };
             match (Config::new(&typed(args), given), expected) {
                 (Ok(config), Ok(url)) => assert_eq!(config.slack.as_ref().map(Secret::expose), url),
                 (Err(message), Err(why)) => assert!(message.starts_with(why) && !message.contains("SECRET"), "{message}"),

@@ -20,7 +20,7 @@ pub struct Typed {
     pub target: TargetOptions,
     /// Target words, in order, not looked into.
     pub words: Vec<String>,
-    pub file: Option<PathBuf>,
+    pub files: Vec<PathBuf>,
     pub count: Option<u64>,
     pub check: bool,
     pub slack_url: Option<Secret>,
@@ -58,7 +58,7 @@ pub enum Setter {
     /// A target option with a value. Target options are allowed in target files.
     Target(fn(&mut TargetOptions, &str) -> Result<(), String>),
     /// A target option without a value.
-    TargetSwitch(fn(&mut TargetOptions)),
+    TargetSwitch(fn(&mut TargetOptions) -> Result<(), String>),
     /// An option of the whole run with a value.
     Global(fn(&mut Typed, &str) -> Result<(), String>),
     /// An option of the whole run without a value.
@@ -113,9 +113,9 @@ pub static FLAGS: &[Flag] = &[
     Flag { short: "", long: "remind", value: "TIME", group: Checking, default: "never", accepted: "1s or more, such as 90s, 30m or 12h (a bare number is seconds)",
         help: "notify again every TIME while down", set: Target(|t, v| put(&mut t.remind, time(v, 1000))) },
     Flag { short: "4", long: "", value: "", group: Checking, default: "the first address that resolves", accepted: "",
-        help: "use only IPv4", set: TargetSwitch(|t| t.family = Some(Family::V4)) },
+        help: "use only IPv4", set: TargetSwitch(|t| only(t, Family::V4)) },
     Flag { short: "6", long: "", value: "", group: Checking, default: "", accepted: "",
-        help: "use only IPv6", set: TargetSwitch(|t| t.family = Some(Family::V6)) },
+        help: "use only IPv6", set: TargetSwitch(|t| only(t, Family::V6)) },
     Flag { short: "I", long: "interface", value: "NAME|ADDR", group: Checking, default: "the kernel's choice", accepted: "an interface, such as eth0, or an address of this machine",
         help: "send from this interface or source address", set: Target(|t, v| put(&mut t.interface, v.parse())) },
     Flag { short: "l", long: "length", value: "BYTES", group: Checking, default: "56", accepted: "16 to 65000",
@@ -125,7 +125,7 @@ pub static FLAGS: &[Flag] = &[
     Flag { short: "", long: "tos", value: "N", group: Checking, default: "the kernel's", accepted: "0 to 255, or 0x0 to 0xff",
         help: "TOS or traffic class of what is sent", set: Target(|t, v| put(&mut t.tos, tos(v))) },
     Flag { short: "f", long: "file", value: "FILE", group: Run, default: "", accepted: "a file of targets, or - for stdin",
-        help: "targets from a file, one a line; - is stdin", set: Global(|g, v| put(&mut g.file, path(v))) },
+        help: "targets from a file, one a line; - is stdin; may be repeated", set: Global(|g, v| path(v).map(|file| g.files.push(file))) },
     Flag { short: "n", long: "count", value: "N", group: Run, default: "until stopped", accepted: "1 or more",
         help: "N checks of each target, then exit", set: Global(|g, v| put(&mut g.count, number(v, 1, u64::MAX))) },
     Flag { short: "", long: "check", value: "", group: Run, default: "", accepted: "",
@@ -244,16 +244,16 @@ fn walk(args: impl IntoIterator<Item = OsString>, in_file: bool) -> Result<Typed
         let done = match flag.set {
             Target(set) => set(&mut typed.target, &value),
             Global(set) => set(&mut typed, &value),
-            TargetSwitch(set) => {
-                set(&mut typed.target);
-                Ok(())
-            }
+            TargetSwitch(set) => set(&mut typed.target),
             Switch(set) => {
                 set(&mut typed);
                 Ok(())
             }
         };
-        done.map_err(|why| format!("{last}: {why}; accepted: {}", flag.accepted))?;
+        done.map_err(|why| match flag.accepted {
+            "" => why,
+            accepted => format!("{last}: {why}; accepted: {accepted}"),
+        })?;
         if typed.help || typed.version {
             return Ok(typed);
         }
@@ -289,7 +289,7 @@ fn find_long(typed: &str) -> Result<&'static Flag, String> {
     };
     let near = names
         .map(|long| (far(long), long))
-        .filter(|(distance, long)| *distance <= 2 && *distance * 2 < long.len())
+        .filter(|(distance, long)| *distance <= 2 && *distance * 2 <= long.len())
         .min();
     let hint = near.map(|(_, long)| format!("did you mean --{long}? ")).unwrap_or_default();
     Err(format!("unknown option --{name}; {hint}see --help"))
@@ -321,6 +321,13 @@ fn utf8(text: OsString, what: &str) -> Result<String, String> {
 fn put<T>(slot: &mut Option<T>, value: Result<T, String>) -> Result<(), String> {
     *slot = Some(value?);
     Ok(())
+}
+
+fn only(options: &mut TargetOptions, family: Family) -> Result<(), String> {
+    match options.family.replace(family) {
+        Some(other) if other != family => Err("-4 and -6 contradict each other; give only one of them".into()),
+        _ => Ok(()),
+    }
 }
 
 fn number<T: TryFrom<u64>>(text: &str, least: u64, most: u64) -> Result<T, String> {
@@ -359,7 +366,9 @@ fn path(text: &str) -> Result<PathBuf, String> {
     match text {
         "" => Err("the name is empty".into()),
         // A file's name is shown when it cannot be opened; a webhook's URL must not be.
-        url if url.contains("://") => Err(format!("{} is a URL, not a file", quote(url))),
+        url if url.contains("://") || url.contains("hooks.slack.com/") => {
+            Err(format!("{} is a URL, not a file", quote(url)))
+        }
         name => Ok(name.into()),
     }
 }
@@ -437,7 +446,7 @@ mod tests {
 
     #[test]
     fn every_flag_is_read() {
-        let all = "-p 1 -i 2 -w 3 -s 4 -c 5 -ct 6 -r 7 --remind 8 -4 -6 -I eth0 -l 16 --ttl 9 --tos 0x10 ";
+        let all = "-p 1 -i 2 -w 3 -s 4 -c 5 -ct 6 -r 7 --remind 8 -6 -I eth0 -l 16 --ttl 9 --tos 0x10 ";
         let rest = "-f - -n 5 --check --slack-url-file s --log l -v a -- -q";
         let t = read(&format!("{all}{rest}")).unwrap();
         let o = t.target.clone();
@@ -445,7 +454,7 @@ mod tests {
         assert_eq!((o.size, o.failures, o.recover, o.remind), (Some(4), Some(6), Some(7), Some(Duration::from_secs(8))));
         assert_eq!((o.family, o.interface.clone(), o.length), (Some(Family::V6), "eth0".parse().ok(), Some(16)));
         assert_eq!((o.ttl, o.tos, t.count, t.check, t.verbose), (Some(9), Some(16), Some(5), true, true));
-        assert_eq!((t.file, t.slack_url_file, t.log), (Some("-".into()), Some("s".into()), Some("l".into())));
+        assert_eq!((t.files, t.slack_url_file, t.log), (vec!["-".into()], Some("s".into()), Some("l".into())));
         assert_eq!(t.words, ["a", "-q"]);
         assert_eq!(parse_line(&format!(" {all} gw # -q")), Ok(Some(("gw".into(), o))));
         let t = read("-qn5 --no-log --slack-url https://h/S").unwrap();

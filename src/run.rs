@@ -24,7 +24,7 @@ use crate::sink::log::LogFile;
 use crate::sink::slack::{self, Slack};
 use crate::stats::{Counts, Stats};
 use crate::sync;
-use crate::target::{Check, Host, Target};
+use crate::target::{Check, Host, Target, shown};
 use crate::view::{Screen, summary};
 use crate::writer::{Message, Sinks, Writer};
 
@@ -69,8 +69,8 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8, String> {
 
 /// Reads the files and the variable that the options name. Errors: one line that names the file.
 fn configure(typed: &Typed) -> Result<Config, String> {
-    let target_file = typed.file.as_deref().map(read_text).transpose()?;
-    let url_file = typed.slack_url_file.as_deref().map(read_text).transpose()?;
+    let target_files = typed.files.iter().map(|file| read_text("--file", file)).collect::<Result<Vec<_>, _>>()?;
+    let url_file = typed.slack_url_file.as_deref().map(|file| read_text("--slack-url-file", file)).transpose()?;
     let slack_env = match std::env::var("SLACK_WEBHOOK_URL") {
         Ok(url) => Some(url),
         Err(std::env::VarError::NotPresent) => None,
@@ -79,7 +79,7 @@ fn configure(typed: &Typed) -> Result<Config, String> {
     Config::new(
         typed,
         Given {
-            target_file: target_file.as_ref().map(|(name, text)| (&**name, &**text)),
+            target_files: &target_files,
             slack_url_file: url_file.as_ref().map(|(name, text)| (&**name, &**text)),
             slack_env: slack_env.as_deref(),
         },
@@ -87,9 +87,9 @@ fn configure(typed: &Typed) -> Result<Config, String> {
 }
 
 /// A file's name for messages, and its text; `-` is stdin.
-fn read_text(path: &Path) -> Result<(String, String), String> {
+fn read_text(option: &str, path: &Path) -> Result<(String, String), String> {
     let stdin = path.as_os_str() == "-";
-    let name = if stdin { "stdin".to_owned() } else { path.display().to_string() };
+    let name = if stdin { "stdin".to_owned() } else { path.to_string_lossy().into_owned() };
     let mut text = String::new();
     let read = if stdin {
         io::stdin().read_to_string(&mut text).map(drop)
@@ -99,9 +99,9 @@ fn read_text(path: &Path) -> Result<(String, String), String> {
     match read {
         Ok(()) => Ok((name, text)),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            Err(format!("{name}: cannot be read: it is not UTF-8 text"))
+            Err(format!("{option}: {} cannot be read: it is not UTF-8 text", shown(&name)))
         }
-        Err(error) => Err(format!("{name}: cannot be read: {error}")),
+        Err(error) => Err(format!("{option}: {} cannot be read: {error}", shown(&name))),
     }
 }
 
@@ -201,7 +201,10 @@ fn watch(config: Config) -> Result<u8, String> {
 
 fn open_log(path: &Path) -> Result<LogFile, String> {
     LogFile::open(path).map_err(|error| {
-        format!("--log: {} cannot be written: {error}; name another file, or use --no-log", path.display())
+        format!(
+            "--log: {} cannot be written: {error}; name another file, or use --no-log",
+            shown(&path.to_string_lossy())
+        )
     })
 }
 

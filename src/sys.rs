@@ -1,6 +1,6 @@
 //! The system calls that neither std nor socket2 offers, and the only unsafe code of the crate: `recvmsg` with control
 //! messages (kernel arrival times; ICMP errors from the error queue, `IP_RECVERR` in ip(7)), `ppoll`, and the
-//! socket options that turn those on.
+//! socket options that turn those on. And `flock`, which std has only since 1.89.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -43,6 +43,14 @@ pub fn want_control_messages(socket: BorrowedFd<'_>, version: Version) -> io::Re
         Version::V6 => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
     };
     set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS).and(errors)
+}
+
+/// Locks a file for this process alone, without waiting (flock(2)); the lock goes with the file. Errors: WouldBlock when
+/// another process holds it.
+pub fn lock_file(file: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no pointers; the descriptor is open through the call.
+    let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn set_option(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int) -> io::Result<()> {

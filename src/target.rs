@@ -240,6 +240,11 @@ impl Target {
         if label == Some("") {
             return refuse("the label is empty; write LABEL=host or host");
         }
+        if let Some(label) = label.filter(|label| !label.chars().all(is_plain) || label.chars().count() > 100) {
+            let hidden =
+                if label.chars().all(is_plain) { "is longer than 100 characters" } else { "has a hidden character" };
+            return refuse(format!("the label {hidden}; write a short, plain one"));
+        }
         if rest.is_empty() {
             return refuse("no host; write one, such as 192.0.2.1 or db=10.0.0.5:5432");
         }
@@ -487,12 +492,26 @@ pub(crate) fn quote(word: &str) -> String {
             let (user, host) = authority.rsplit_once('@').map_or(("", authority), |(_, host)| ("...@", host));
             format!("{scheme}://{user}{host}{}", if path.len() > 1 { "/..." } else { path })
         }
-        None => word.to_owned(),
+        // A webhook that was copied without its scheme.
+        None => match word.find("hooks.slack.com/") {
+            Some(at) => format!("{}hooks.slack.com/...", &word[..at]),
+            None => word.to_owned(),
+        },
     };
     match shown.char_indices().nth(100) {
         Some((end, _)) => format!("{:?}...", &shown[..end]),
         None => format!("{shown:?}"),
     }
+}
+
+/// The name of a file as messages show it: on one line, with nothing that a terminal would act on.
+pub fn shown(name: &str) -> String {
+    name.chars().map(|c| if is_plain(c) { c.to_string() } else { c.escape_debug().to_string() }).collect()
+}
+
+/// Is it a character that can be seen? Control characters are not, nor are those that turn or hide text.
+fn is_plain(c: char) -> bool {
+    matches!(c, '\'' | '"' | '\\') || c.escape_debug().count() == 1
 }
 
 /// Whether it is a number without a sign; `parse` alone would take a `+`.

@@ -207,7 +207,7 @@ impl Shared {
         }
         let waiting = lock(&self.desk).outbox.as_ref().map_or(0, Outbox::len);
         if waiting > 0 {
-            self.screen.err(&format!("{waiting} notifications were not delivered to Slack"));
+            self.screen.err(&undelivered(waiting, ""));
         }
     }
 
@@ -225,8 +225,13 @@ impl Shared {
             .collect();
         desk.enter(&events, self.clock.now(), &self.screen);
         let waiting = desk.outbox.as_ref().map_or(0, Outbox::len);
-        self.screen.err(&format!("{waiting} notifications were not delivered to Slack: its answer did not come"));
+        self.screen.err(&undelivered(waiting, ": its answer did not come"));
     }
+}
+
+fn undelivered(waiting: usize, why: &str) -> String {
+    let were = if waiting == 1 { "notification was" } else { "notifications were" };
+    format!("{waiting} {were} not delivered to Slack{why}")
 }
 
 impl Desk {

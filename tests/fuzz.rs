@@ -258,8 +258,8 @@ fn command_lines_and_files() {
             Ok(typed) => typed,
             Err(message) => return check_message(&message, &args),
         };
-        let file = Some(("targets.txt", text.as_str()));
-        let given = Given { target_file: file.filter(|_| random.below(2) == 0), ..Given::default() };
+        let files = [("targets.txt".to_owned(), text.clone())];
+        let given = Given { target_files: &files[..random.below(2)], ..Given::default() };
         match Config::new(&typed, given) {
             Ok(config) => config.targets.iter().for_each(check_target),
             Err(message) => check_message(&message, &(&args, &text)),

@@ -124,6 +124,11 @@ pub fn version_of(address: IpAddr) -> Version {
     }
 }
 
+/// Opens a socket as a check would, and closes it. Errors: those that would make the check unsent.
+pub fn try_open(options: &Options, peer: IpAddr) -> io::Result<()> {
+    open(&IcmpProbe::new(options).settings, peer, 0, 0).map(drop)
+}
+
 impl IcmpProbe {
     /// A probe with these options; its first socket is opened by the first check.
     pub fn new(options: &Options) -> IcmpProbe {

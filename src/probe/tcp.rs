@@ -70,8 +70,8 @@ impl TcpProbe {
         }
     }
 
-    /// Errors: descriptors, options, binding: the check is unsent.
-    fn open(&self, address: IpAddr) -> io::Result<Socket> {
+    /// A socket with all that the options ask for. Errors: descriptors, options, binding: the check is unsent.
+    pub fn open(&self, address: IpAddr) -> io::Result<Socket> {
         let domain = Domain::for_address((address, self.port).into());
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         bind_to(&socket, self.interface.as_ref())?;
