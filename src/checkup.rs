@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::time::SystemTime;
 
 use crate::config::{Config, Output};
-use crate::outbox::Item;
 use crate::probe::icmp::{self, Access};
 use crate::probe::send_failure;
 use crate::probe::tcp::TcpProbe;
@@ -54,7 +53,7 @@ fn may_use(target: &Target, wanted: Family) -> bool {
 
 /// `--check`: tries everything but the checks themselves, says line by line what it found, and posts one test message.
 /// True when all is well.
-pub fn run(config: Config) -> bool {
+pub fn run(config: Config, slack: Option<Slack>) -> bool {
     let mut report = Report { well: true, quiet: config.output == Output::Quiet };
     let (icmp, tcp): (Vec<_>, Vec<_>) = config.targets.iter().partition(|target| is_icmp(target));
     report.ok("options and targets", format!("{} by ICMP, {} by TCP", icmp.len(), tcp.len()));
@@ -109,11 +108,11 @@ pub fn run(config: Config) -> bool {
             Err(error) => report.fail("log", format!("{} cannot be written: {error}", shown(&path.to_string_lossy()))),
         },
     }
-    match config.slack {
+    match slack {
         None => report.ok("Slack", "off: no --slack-url, --slack-url-file or SLACK_WEBHOOK_URL"),
-        Some(url) => {
-            let test = Item { at: SystemTime::now(), text: "Test message of reachabilitycheck --check".to_owned() };
-            match Slack::new(url).post(&slack::line(&test), slack::LIMIT) {
+        Some(mut slack) => {
+            let test = slack::line(SystemTime::now(), "Test message of reachabilitycheck --check");
+            match slack.post(&test, slack::LIMIT) {
                 Ok(()) => report.ok("Slack", "took the test message"),
                 Err(refused) => report.fail("Slack", refused.why),
             }

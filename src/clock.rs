@@ -2,21 +2,31 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// Monotonic time since the program started, and the wall clock.
+/// The monotonic time of the program's start. Not zero, so that what began before (an outage that the state remembers)
+/// has a time too.
+const START: Duration = Duration::from_secs(10 * 365 * 86400);
+
+/// Monotonic time, and the wall clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: Instant,
 }
 
 impl Clock {
-    /// The clock of this run; its monotonic time begins at zero.
+    /// The clock of this run.
     pub fn start() -> Clock {
         Clock { start: Instant::now() }
     }
 
-    /// Monotonic time since the start (CLOCK_MONOTONIC: no steps, stands still while the machine is suspended).
+    /// Monotonic time (CLOCK_MONOTONIC: no steps, stands still while the machine is suspended).
     pub fn now(&self) -> Duration {
-        self.start.elapsed()
+        START + self.start.elapsed()
+    }
+
+    /// The monotonic time of a moment of the wall clock; for one in the future (the clock was stepped back), now.
+    pub fn at(&self, wall: SystemTime) -> Duration {
+        let ago = SystemTime::now().duration_since(wall).unwrap_or_default();
+        self.now().saturating_sub(ago)
     }
 
     /// The wall clock's time for a moment of the monotonic clock.

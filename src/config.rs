@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::flags::{self, Typed};
 use crate::target::{Target, TargetOptions, digits, quote, shown};
@@ -22,6 +22,8 @@ pub struct Config {
     pub slack: Option<Secret>,
     /// The notification log; `None` with `--no-log`.
     pub log: Option<PathBuf>,
+    /// What must outlive the process; `None` with `--no-state`, or without a log to name it after.
+    pub state: Option<PathBuf>,
     /// How much goes to stdout.
     pub output: Output,
 }
@@ -68,12 +70,18 @@ impl Config {
                 .into());
         }
         let log = typed.log.clone().unwrap_or_else(|| PathBuf::from("reachability.log"));
+        let log = (!typed.no_log).then_some(log);
+        let state = typed.state.clone().or_else(|| Some(beside(log.as_ref()?)));
+        if log.is_some() && log == typed.state {
+            return Err("--log and --state name the same file; name two".into());
+        }
         Ok(Config {
             targets: targets.list,
             count: typed.count,
             check_up: typed.check,
             slack: slack(typed, given)?,
-            log: (!typed.no_log).then_some(log),
+            log,
+            state: state.filter(|_| !typed.no_state),
             output: match (typed.quiet, typed.verbose) {
                 (true, _) => Output::Quiet,
                 (_, true) => Output::Verbose,
@@ -81,6 +89,12 @@ impl Config {
             },
         })
     }
+}
+
+/// The state's name: the log's with `.state` for its ending; where that is the log's own, behind it.
+fn beside(log: &Path) -> PathBuf {
+    let state = log.with_extension("state");
+    if state == log { PathBuf::from(format!("{}.state", log.display())) } else { state }
 }
 
 /// Targets in the order given. The names aside, so that ten thousand lines do not take a hundred million comparisons.

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::outbox::Item;
 use crate::target::{Check as CheckKind, Target};
 
 /// Why a check was not answered or not sent, and who said so.
@@ -330,6 +331,12 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The kind that the log and the state call so.
+    pub fn from_name(name: &str) -> Option<Kind> {
+        use Kind::{Down, Error, Gap, Loss, Remind, Start, Stop, Up};
+        [Start, Loss, Down, Up, Remind, Gap, Error, Stop].into_iter().find(|kind| kind.to_string() == name)
+    }
+
     /// Does Slack get it? The others stand in the log only.
     pub fn for_slack(self) -> bool {
         !matches!(self, Kind::Stop | Kind::Gap | Kind::Error)
@@ -393,12 +400,18 @@ impl Event {
         }
     }
 
-    /// The target's name as the log shows it; `-` when it is about none or all.
-    pub fn target_name(&self) -> &str {
+    /// The name of the target that it is about; None when it is about none or all.
+    pub fn target_name(&self) -> Option<&str> {
         match &self.subject {
-            Subject::Target(target, _) | Subject::Gap(target, ..) | Subject::Panic(target, _) => &target.name,
-            Subject::Start(_) | Subject::Stop(_) => "-",
+            Subject::Target(target, _) | Subject::Gap(target, ..) | Subject::Panic(target, _) => Some(&target.name),
+            Subject::Start(_) | Subject::Stop(_) => None,
         }
+    }
+
+    /// The notification, with its number.
+    pub fn item(&self, number: u64) -> Item {
+        let target = self.target_name().map(str::to_owned);
+        Item { number, at: self.at, kind: self.kind(), target, text: self.text() }
     }
 
     /// The notification's text: one line, whatever a name or reason contains.
@@ -417,17 +430,6 @@ impl Event {
             Subject::Stop(reason) => format!("Monitoring stops: {reason}"),
         };
         one_line(text)
-    }
-
-    /// The line of the log, with its newline: `TIME #NUMBER KIND TARGET TEXT`.
-    pub fn log_line(&self, number: u64) -> String {
-        format!(
-            "{} #{number} {} {} {}\n",
-            humantime::format_rfc3339_seconds(self.at),
-            self.kind(),
-            self.target_name(),
-            self.text()
-        )
     }
 }
 

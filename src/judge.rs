@@ -64,6 +64,17 @@ pub struct Judge {
     told_at: Duration,
 }
 
+/// An outage from before the program started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// When its first check failed.
+    pub since: Duration,
+    /// When it was last told.
+    pub reminded: Duration,
+    /// Failed checks so far.
+    pub failed: u64,
+}
+
 /// Failures in a row.
 #[derive(Clone, Copy, Debug)]
 struct Run {
@@ -110,6 +121,24 @@ impl Judge {
             answered_ever: false,
             told_at: Duration::ZERO,
         }
+    }
+
+    /// A target of which this is known from before: the loss last told, and the outage that goes on, if there is one.
+    /// Its sample is empty: those checks are too old to tell.
+    pub fn resume(rules: Rules, told: Loss, down: Option<Resumed>) -> Judge {
+        let failure = Failure { reason: What::NoAnswer.into(), sent: true };
+        let outage = down.map(|Resumed { since, reminded, failed }| Outage {
+            run: Run { since, failed, in_sample: 0, failure },
+            recovered: 0,
+            only_fresh: false,
+            reminded,
+        });
+        Judge { told, outage, ..Judge::new(rules) }
+    }
+
+    /// While down: the failed checks so far.
+    pub fn failed(&self) -> u64 {
+        self.outage.as_ref().map_or(0, |outage| outage.run.failed)
     }
 
     /// Takes the next check, in the order in which they were sent, and says what it changes.

@@ -3,18 +3,20 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::event::{Check, Event, Outcome, Subject, What};
 use crate::flight::Flight;
-use crate::judge::{Judge, Rules};
+use crate::judge::{Judge, Resumed, Rules};
 use crate::probe::icmp::IcmpProbe;
 use crate::probe::tcp::TcpProbe;
 use crate::resolver::Lookup;
 use crate::schedule::{Schedule, Slot};
+use crate::state::Known;
 use crate::stats::Stats;
 use crate::sync::keep_running;
 use crate::target::{self, Target};
@@ -52,12 +54,16 @@ pub struct Monitor {
     pub events: Sender<Message>,
     /// Each check is shown here, with `--verbose`.
     pub verbose: Option<Screen>,
+    /// What is known of it from before.
+    pub known: Known,
     /// Its counts.
     pub stats: Arc<Stats>,
     /// With `--count`: so many checks.
     pub count: Option<u64>,
     /// When its first check is due.
     pub first: Duration,
+    /// Set when the target is watched no more; unpark the thread then.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// What survives a failure of the thread.
@@ -73,9 +79,9 @@ struct Progress {
 }
 
 impl Monitor {
-    /// Starts the thread; it calls `done` when it ends, which only happens with `--count`. Errors: no thread could be
+    /// Starts the thread; it calls `done` when it ends: after the last check of `--count`, or stopped. Errors: no thread could be
     /// made (RLIMIT_NPROC, memory); the caller says how many fit and exits with 2.
-    pub fn spawn(self, done: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    pub fn spawn(self, done: impl FnOnce() + Send + 'static) -> std::io::Result<Thread> {
         // The kernel shows 15 bytes of it.
         let name: String = self.target.name.chars().take(15).collect();
         thread::Builder::new()
@@ -85,7 +91,7 @@ impl Monitor {
                 self.run();
                 done();
             })
-            .map(drop)
+            .map(|handle| handle.thread().clone())
     }
 
     fn run(&self) {
@@ -96,7 +102,7 @@ impl Monitor {
         let start = self.clock.now().max(self.first);
         let mut progress = Progress {
             schedule: Schedule::new(start, self.target.options.interval),
-            judge: Judge::new(Rules::of(&self.target)),
+            judge: self.resume(),
             number: 0,
             version: 0,
             addresses: match self.source {
@@ -113,11 +119,23 @@ impl Monitor {
             },
             |message| self.tell(self.clock.now(), |target| Subject::Panic(target, message)),
         );
+        if self.stopped() {
+            return;
+        }
         let now = self.clock.now();
         if let Some(change) = progress.judge.finish(now) {
             self.tell(now, |target| Subject::Target(target, change));
         }
         self.stats.update(|counts| counts.show(&progress.judge));
+    }
+
+    fn resume(&self) -> Judge {
+        let down = self.known.down.map(|down| Resumed {
+            since: self.clock.at(down.since),
+            reminded: self.clock.at(down.reminded),
+            failed: down.failed,
+        });
+        Judge::resume(Rules::of(&self.target), self.known.told, down)
     }
 
     fn run_icmp(&self, progress: &mut Progress) {
@@ -142,7 +160,7 @@ impl Monitor {
                 }
             }
             let more = self.more(progress);
-            if !more && flight.is_empty() {
+            if !more && (flight.is_empty() || self.stopped()) {
                 return;
             }
             let slot = if more { progress.schedule.take(now) } else { None };
@@ -189,7 +207,11 @@ impl Monitor {
 
     /// Are there checks left to begin?
     fn more(&self, progress: &Progress) -> bool {
-        self.count.is_none_or(|count| progress.number < count)
+        !self.stopped() && self.count.is_none_or(|count| progress.number < count)
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
     }
 
     /// Begins the check of a slot: counts the gaps before it, brings the addresses up to date, numbers it.
@@ -261,7 +283,8 @@ impl Monitor {
     }
 
     fn sleep_until(&self, wake: Duration) {
-        thread::sleep(wake.saturating_sub(self.clock.now()));
+        // May end early, which the loops notice; a stopped target's thread is unparked.
+        thread::park_timeout(wake.saturating_sub(self.clock.now()));
     }
 }
 

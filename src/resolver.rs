@@ -1,8 +1,9 @@
-//! The one thread that looks names up, so that no target thread ever waits for DNS.
+//! The threads that look names up, so that no check ever waits for DNS. A few, for one name whose servers do not answer
+//! must not hold up the others.
 
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -14,6 +15,9 @@ const REFRESH: Duration = Duration::from_secs(60);
 
 /// A name that did not is tried again after 1, 2, 4, 8 seconds, and then every so often.
 const RETRY: Duration = Duration::from_secs(10);
+
+/// At most so many names are looked up at a time.
+const AT_ONCE: usize = 8;
 
 /// What is known of one name, shared by the resolver thread and the targets that use the name.
 #[derive(Debug, Default)]
@@ -61,67 +65,90 @@ impl Lookup {
     }
 }
 
+#[derive(Debug)]
 struct Entry {
     name: String,
     family: Option<Family>,
     lookup: Arc<Lookup>,
     due: Duration,
     failures: u32,
+    /// A thread looks it up now.
+    busy: bool,
 }
 
-/// Names to be looked up; becomes a thread by [`Resolver::start`].
-#[derive(Default)]
+/// The names that are looked up, and the thread that does it.
+#[derive(Debug)]
 pub struct Resolver {
-    entries: Vec<Entry>,
+    entries: Arc<Mutex<Vec<Entry>>>,
+    clock: Clock,
+    threads: Vec<Thread>,
 }
 
 impl Resolver {
-    /// Asks for a name in a family; the same question is asked once, however many targets share it.
+    /// Nothing to look up yet.
+    pub fn new(clock: Clock) -> Resolver {
+        Resolver { entries: Arc::default(), clock, threads: Vec::new() }
+    }
+
+    /// Asks for a name in a family; the same question is asked once, however many targets share it. It is looked up
+    /// until the last [`Lookup`] outside is dropped.
     pub fn add(&mut self, name: &str, family: Option<Family>) -> Arc<Lookup> {
-        let known = self.entries.iter().find(|entry| entry.name == name && entry.family == family);
-        if let Some(entry) = known {
+        let mut entries = lock(&self.entries);
+        if let Some(entry) = entries.iter().find(|entry| entry.name == name && entry.family == family) {
             return Arc::clone(&entry.lookup);
         }
         let lookup = Arc::<Lookup>::default();
-        self.entries.push(Entry {
-            name: name.to_owned(),
-            family,
-            lookup: Arc::clone(&lookup),
-            due: Duration::ZERO,
-            failures: 0,
-        });
-        lookup
+        let (name, theirs) = (name.to_owned(), Arc::clone(&lookup));
+        entries.push(Entry { name, family, lookup, due: Duration::ZERO, failures: 0, busy: false });
+        theirs
     }
 
-    /// Starts the thread, if there is anything to look up. Errors: no thread could be made; the caller reports it
-    /// and exits with 2.
-    pub fn start(mut self, clock: Clock) -> std::io::Result<()> {
-        if self.entries.is_empty() {
-            return Ok(());
+    /// Starts threads for what there is to look up, or tells them that there is more. Errors: no thread could be made;
+    /// the caller reports it.
+    pub fn start(&mut self) -> std::io::Result<()> {
+        let wanted = lock(&self.entries).len().min(AT_ONCE);
+        self.threads.iter().for_each(Thread::unpark);
+        for _ in self.threads.len()..wanted {
+            let (entries, clock) = (Arc::clone(&self.entries), self.clock);
+            let handle = thread::Builder::new()
+                .name("resolver".to_owned())
+                .spawn(move || keep_running(|| look_up_for_ever(&entries, &clock), |_| ()))?;
+            self.threads.push(handle.thread().clone());
         }
-        thread::Builder::new()
-            .name("resolver".to_owned())
-            .spawn(move || keep_running(|| self.run(&clock), |_| ()))
-            .map(drop)
+        Ok(())
     }
+}
 
-    fn run(&mut self, clock: &Clock) {
-        loop {
-            self.look_up_due(clock);
-            let next = self.entries.iter().map(|entry| entry.due).min();
-            thread::sleep(next.unwrap_or(REFRESH).saturating_sub(clock.now()));
+fn look_up_for_ever(entries: &Mutex<Vec<Entry>>, clock: &Clock) {
+    loop {
+        let next = {
+            let mut entries = lock(entries);
+            entries.retain(|entry| entry.busy || Arc::strong_count(&entry.lookup) > 1);
+            let next = entries.iter_mut().filter(|entry| !entry.busy).min_by_key(|entry| entry.due);
+            next.map(|entry| {
+                let wait = entry.due.saturating_sub(clock.now());
+                entry.busy = wait.is_zero();
+                (wait, entry.name.clone(), entry.family, Arc::downgrade(&entry.lookup))
+            })
+        };
+        let Some((wait, name, family, lookup)) = next else {
+            thread::park();
+            continue;
+        };
+        if !wait.is_zero() {
+            // Whoever ends a lookup meanwhile waits for its next one himself.
+            thread::park_timeout(wait);
+            continue;
         }
-    }
-
-    fn look_up_due(&mut self, clock: &Clock) {
-        for entry in &mut self.entries {
-            if entry.due > clock.now() {
-                continue;
-            }
-            let result = look_up(&entry.name, entry.family);
+        let result = look_up(&name, family);
+        let Some(lookup) = lookup.upgrade() else {
+            continue;
+        };
+        for entry in lock(entries).iter_mut().filter(|entry| Arc::ptr_eq(&entry.lookup, &lookup)) {
             entry.due = clock.now() + next_in(result.is_some(), &mut entry.failures);
-            entry.lookup.note(result);
+            entry.busy = false;
         }
+        lookup.note(result);
     }
 }
 

@@ -5,28 +5,26 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::checkup;
 use crate::clock::Clock;
-use crate::config::{Config, Given, Output};
+use crate::config::{Config, Given, Output, Secret};
 use crate::event::{Event, Subject};
 use crate::flags::{self, Typed};
-use crate::monitor::{Monitor, Source};
-use crate::resolver::Resolver;
-use crate::schedule::spread;
+use crate::fleet::Fleet;
+use crate::outbox::{Item, Outbox};
 use crate::sink::log::LogFile;
 use crate::sink::slack::{self, Slack};
-use crate::stats::{Counts, Stats};
-use crate::sync;
-use crate::target::{Check, Host, Target, shown};
+use crate::state::{Memory, Opened, StateFile};
+use crate::sync::{self, lock};
+use crate::target::{Check, Target, shown};
 use crate::view::{Screen, summary};
-use crate::writer::{Message, Sinks, Writer};
+use crate::writer::{Message, OnRefusal, Sinks, Writer};
 
 /// Bad usage, bad configuration, no right to send.
 const UNUSABLE: u8 = 2;
@@ -61,10 +59,11 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8, String> {
         return Ok(0);
     }
     let config = configure(&typed)?;
+    let slack = config.slack.clone().map(|url| webhook(url, typed.ca_file.as_deref())).transpose()?;
     if config.check_up {
-        return Ok(if checkup::run(config) { 0 } else { UNUSABLE });
+        return Ok(if checkup::run(config, slack) { 0 } else { UNUSABLE });
     }
-    watch(config)
+    watch(&typed, config, slack)
 }
 
 /// Reads the files and the variable that the options name. Errors: one line that names the file.
@@ -84,6 +83,17 @@ fn configure(typed: &Typed) -> Result<Config, String> {
             slack_env: slack_env.as_deref(),
         },
     )
+}
+
+/// The webhook, with the roots that it may need. Errors: one line that names the file.
+fn webhook(url: Secret, ca_file: Option<&Path>) -> Result<Slack, String> {
+    let mut slack = Slack::new(url);
+    if let Some(path) = ca_file {
+        let name = shown(&path.to_string_lossy());
+        let pem = fs::read(path).map_err(|error| format!("--ca-file: {name} cannot be read: {error}"))?;
+        slack.trust(&pem).map_err(|why| format!("--ca-file: {name} cannot be used: {why}"))?;
+    }
+    Ok(slack)
 }
 
 /// A file's name for messages, and its text; `-` is stdin.
@@ -109,94 +119,139 @@ fn read_text(option: &str, path: &Path) -> Result<(String, String), String> {
 enum End {
     AllChecksDone,
     StdoutClosed,
+    /// Slack refuses the webhook for good.
+    Refused(String),
     Signal(&'static str),
 }
 
-fn watch(config: Config) -> Result<u8, String> {
+fn watch(typed: &Typed, config: Config, slack: Option<Slack>) -> Result<u8, String> {
     sync::report_panics_on_one_line();
     let clock = Clock::start();
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| format!("cannot take signals: {error}"))?;
-    let (on_closed, on_done) = (signals.handle(), signals.handle());
+    let mut signals =
+        Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| format!("cannot take signals: {error}"))?;
+    let handle = signals.handle();
+    let on_closed = handle.clone();
     let no_thread = |error| format!("cannot start a thread: {error}");
     let screen = Screen::start(move || on_closed.close()).map_err(no_thread)?;
     checkup::may_send(&config.targets)?;
-    let log = config.log.as_deref().map(open_log).transpose()?;
-    if config.slack.is_none() {
+    let mut log = config.log.as_deref().map(open_log).transpose()?;
+    let (memory, outbox, state) = restore(config.state.as_deref(), log.as_mut(), &screen)?;
+    if slack.is_none() {
         screen.err("Slack is off: no --slack-url, --slack-url-file or SLACK_WEBHOOK_URL");
     }
-    let sinks = Sinks { log, slack: config.slack.map(Slack::new), show: config.output != Output::Quiet };
+    let refusal = Arc::new(Mutex::new(None));
+    let (told, on_refusal) = (Arc::clone(&refusal), handle.clone());
+    let once = config.count.is_some();
+    let sinks = Sinks {
+        memory,
+        outbox,
+        state,
+        log,
+        slack,
+        on_refusal: (!once).then(|| -> OnRefusal {
+            Box::new(move |why| {
+                *lock(&told) = Some(why);
+                on_refusal.close();
+            })
+        }),
+        show: config.output != Output::Quiet,
+    };
     let writer = Writer::start(sinks, clock, screen.clone()).map_err(no_thread)?;
     let targets: Vec<Arc<Target>> = config.targets.into_iter().map(Arc::new).collect();
     let tell = |subject| {
         let at = clock.wall(clock.now());
         let _ = writer.sender().send(Message::Event(Event { at, subject }));
     };
-    if config.count.is_none() {
+    if !once {
         tell(Subject::Start(targets.clone()));
     }
-
-    let mut resolver = Resolver::default();
-    let sources: Vec<Source> = targets
-        .iter()
-        .map(|target| match &target.host {
-            Host::Address(address) => Source::Fixed(*address),
-            Host::Name(name) => Source::Name(resolver.add(name, target.options.family)),
-        })
-        .collect();
-    resolver.start(clock).map_err(no_thread)?;
-    let left = Arc::new(AtomicUsize::new(targets.len()));
-    let stats: Vec<Arc<Stats>> = targets.iter().map(|_| Arc::default()).collect();
-    let start = clock.now();
-    for (index, (target, source)) in targets.iter().zip(sources).enumerate() {
-        let monitor = Monitor {
-            target: Arc::clone(target),
-            source,
-            clock,
-            events: writer.sender(),
-            verbose: (config.output == Output::Verbose).then(|| screen.clone()),
-            stats: Arc::clone(&stats[index]),
-            count: config.count,
-            first: start + spread(index, targets.len(), target.options.interval),
-        };
-        let (left, on_done) = (Arc::clone(&left), on_done.clone());
-        let done = move || {
-            if left.fetch_sub(1, Ordering::AcqRel) == 1 {
-                on_done.close();
+    let verbose = (config.output == Output::Verbose).then(|| screen.clone());
+    let mut fleet = Fleet::new(clock, writer.sender(), verbose, config.count);
+    let done = move || handle.close();
+    fleet.watch(&targets, |name| writer.known(name), done.clone())?;
+    // A terminal that goes away ends a run that was started by hand; one with a file of targets is told to read it again.
+    let reloads = !once && typed.files.iter().any(|file| file.as_os_str() != "-");
+    let end = loop {
+        match signals.forever().next() {
+            Some(SIGHUP) if reloads => match configure(typed) {
+                Ok(config) => {
+                    let targets: Vec<Arc<Target>> = config.targets.into_iter().map(Arc::new).collect();
+                    match fleet.watch(&targets, |name| writer.known(name), done.clone()) {
+                        Ok(()) => tell(Subject::Start(targets)),
+                        Err(why) => screen.err(&why),
+                    }
+                }
+                Err(why) => screen.err(&format!("SIGHUP: {why}; the targets stay as they were")),
+            },
+            Some(SIGINT) => break End::Signal("SIGINT"),
+            Some(SIGHUP) => break End::Signal("SIGHUP"),
+            Some(_) => break End::Signal("SIGTERM"),
+            None => {
+                break match lock(&refusal).take() {
+                    Some(why) => End::Refused(why),
+                    None if screen.is_closed() => End::StdoutClosed,
+                    None => End::AllChecksDone,
+                };
             }
-        };
-        monitor
-            .spawn(done)
-            .map_err(|error| format!("cannot start thread {} of {}: {error}", index + 1, targets.len()))?;
-    }
-
-    let end = match signals.forever().next() {
-        Some(SIGINT) => End::Signal("SIGINT"),
-        Some(_) => End::Signal("SIGTERM"),
-        None if screen.is_closed() => End::StdoutClosed,
-        None => End::AllChecksDone,
+        }
     };
-    if config.count.is_none() {
-        tell(Subject::Stop(match end {
-            End::Signal(name) => name.to_owned(),
+    if !once {
+        tell(Subject::Stop(match &end {
+            End::Signal(name) => (*name).to_owned(),
             End::StdoutClosed => "stdout was closed".to_owned(),
             End::AllChecksDone => "all checks are done".to_owned(),
+            End::Refused(why) => format!("Slack refuses the webhook: {why}"),
         }));
     }
-    writer.finish(match end {
+    let results = fleet.counts();
+    let down = results.iter().filter(|(_, counts)| counts.down);
+    let down = down.map(|(target, counts)| (target.name.clone(), counts.failed)).collect();
+    let limit = match end {
         End::AllChecksDone => slack::LIMIT,
         End::StdoutClosed | End::Signal(_) => LAST_TRY,
-    });
-    let results: Vec<(Arc<Target>, Counts)> =
-        targets.into_iter().zip(stats).map(|(target, stats)| (target, stats.read())).collect();
+        End::Refused(_) => Duration::ZERO,
+    };
+    writer.finish(limit, down);
     if config.output != Output::Quiet {
         screen.out(summary::lines(&results));
     }
     screen.flush(LAST_LINES);
     let well = results.iter().all(|(target, counts)| summary::is_well(target, counts));
-    Ok(match end {
-        End::AllChecksDone if !well => NOT_WELL,
-        _ => 0,
-    })
+    match end {
+        End::Refused(why) => {
+            Err(format!("Slack refuses the webhook: {why}; mend it, or leave it out to run without Slack"))
+        }
+        End::AllChecksDone if !well => Ok(NOT_WELL),
+        _ => Ok(0),
+    }
+}
+
+/// Opens the state, says what was wrong with it, and brings to the log what a crash kept from it.
+fn restore(
+    path: Option<&Path>,
+    log: Option<&mut LogFile>,
+    screen: &Screen,
+) -> Result<(Memory, Outbox, Option<StateFile>), String> {
+    let Some(path) = path else {
+        return Ok((Memory::default(), Outbox::default(), None));
+    };
+    let Opened { file, memory, outbox, made, damaged } = StateFile::open(path)?;
+    if let Some(aside) = damaged {
+        let (path, aside) = (path.to_string_lossy(), aside.to_string_lossy());
+        screen.err(&format!(
+            "the state {} was damaged: moved to {}, what was whole is kept",
+            shown(&path),
+            shown(&aside)
+        ));
+    }
+    if let Some(log) = log {
+        // Without a number in the log (new, or just rotated) nobody can tell what it lacks.
+        if let Some(last) = log.last_number() {
+            let lines = made.iter().filter(|item| item.number > last).map(Item::log_line);
+            log.add(&lines.collect::<String>());
+        }
+    }
+    Ok((memory, outbox, Some(file)))
 }
 
 fn open_log(path: &Path) -> Result<LogFile, String> {

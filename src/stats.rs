@@ -35,6 +35,8 @@ pub struct Counts {
     pub loss: Loss,
     /// Is the target down?
     pub down: bool,
+    /// While down: failed checks of the outage.
+    pub failed: u64,
 }
 
 impl Stats {
@@ -70,6 +72,7 @@ impl Counts {
     pub fn show(&mut self, judge: &Judge) {
         self.loss = judge.loss();
         self.down = judge.is_down();
+        self.failed = judge.failed();
     }
 
     /// Checks that were sent and are judged.

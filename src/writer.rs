@@ -1,18 +1,21 @@
-//! The single writer: numbers the events, appends them to the log, shows them, and posts them to Slack, in that order.
+//! The single writer: numbers the events, brings them to the state and the log, shows them, and posts them to Slack, in
+//! that order, so that whatever is at Slack can be found in the log, and what is not will be sent after a restart.
 //!
 //! What it decides with ([`Desk`]) stands behind a lock that is free while a POST is under way, so that the end of the
 //! program can still bring the last events to disk when Slack hangs.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::clock::Clock;
-use crate::event::Event;
-use crate::outbox::{Item, Outbox};
+use crate::event::{Change, Event, Subject};
+use crate::outbox::{Outbox, Refused};
 use crate::sink::log::LogFile;
 use crate::sink::slack::{self, Slack};
+use crate::state::{Down, Known, Memory, Record, StateFile};
 use crate::sync::{keep_running, lock};
 use crate::view::Screen;
 
@@ -20,8 +23,17 @@ use crate::view::Screen;
 pub enum Message {
     /// Something to notify.
     Event(Event),
-    /// The program ends: deliver what waits, until this time on the monotonic clock at the latest, and stop.
-    Quit(Duration),
+    /// The program ends.
+    Quit(LastWords),
+}
+
+/// What the writer still does at the end of the program.
+#[derive(Clone, Debug)]
+pub struct LastWords {
+    /// Slack gets what waits, until this time on the monotonic clock at the latest.
+    pub until: Duration,
+    /// Names of the targets that are down, and the failed checks of their outages, for the state.
+    pub down: Vec<(String, u64)>,
 }
 
 /// The writer thread, as the program's main thread sees it.
@@ -31,32 +43,46 @@ pub struct Writer {
     shared: Arc<Shared>,
 }
 
+/// Called once, when Slack refuses the first message for good.
+pub type OnRefusal = Box<dyn FnOnce(String) + Send>;
+
 struct Shared {
     inbox: Mutex<Receiver<Message>>,
     desk: Mutex<Desk>,
+    on_refusal: Mutex<Option<OnRefusal>>,
     clock: Clock,
     screen: Screen,
 }
 
 /// What the writer decides with.
 struct Desk {
-    /// The number of the last notification.
-    number: u64,
+    memory: Memory,
+    state: Option<StateFile>,
+    state_fails: bool,
     log: Option<LogFile>,
     log_fails: bool,
-    /// None while Slack is off.
-    outbox: Option<Outbox>,
+    outbox: Outbox,
+    /// Is there a webhook? If not, nothing new goes into the outbox, and what was in it stays.
+    slack: bool,
     slack_fails: bool,
     /// Are log lines shown on stdout?
     show: bool,
 }
 
-/// The sinks that the options ask for.
+/// The sinks that the options ask for, and what they hold from before.
 pub struct Sinks {
+    /// Numbers and targets from before.
+    pub memory: Memory,
+    /// What Slack has not had yet.
+    pub outbox: Outbox,
+    /// The state file.
+    pub state: Option<StateFile>,
     /// The log file, opened once already.
     pub log: Option<LogFile>,
     /// The webhook.
     pub slack: Option<Slack>,
+    /// Called when Slack refuses the very first message for good: the webhook is wrong. None: that is only said.
+    pub on_refusal: Option<OnRefusal>,
     /// Log lines go to stdout too.
     pub show: bool,
 }
@@ -69,13 +95,17 @@ impl Writer {
         let shared = Arc::new(Shared {
             inbox: Mutex::new(waiting),
             desk: Mutex::new(Desk {
-                number: 0,
+                memory: sinks.memory,
+                state: sinks.state,
+                state_fails: false,
                 log: sinks.log,
                 log_fails: false,
-                outbox: sinks.slack.is_some().then(Outbox::default),
+                outbox: sinks.outbox,
+                slack: sinks.slack.is_some(),
                 slack_fails: false,
                 show: sinks.show,
             }),
+            on_refusal: Mutex::new(sinks.on_refusal),
             clock,
             screen,
         });
@@ -92,12 +122,19 @@ impl Writer {
         self.inbox.clone()
     }
 
-    /// Brings everything told so far to the log, and to Slack if that is done within `limit`.
-    pub fn finish(self, limit: Duration) {
-        let _ = self.inbox.send(Message::Quit(self.shared.clock.now() + limit));
+    /// What is known of a target now.
+    pub fn known(&self, name: &str) -> Known {
+        lock(&self.shared.desk).memory.targets.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Brings everything told so far to the log and the state, and to Slack if that is done within `limit`. `down`: see
+    /// [`LastWords`].
+    pub fn finish(self, limit: Duration, down: Vec<(String, u64)>) {
+        let words = LastWords { until: self.shared.clock.now() + limit, down };
+        let _ = self.inbox.send(Message::Quit(words.clone()));
         // A POST that was under way had its own limit, which may be longer.
         if self.ended.recv_timeout(limit + Duration::from_millis(200)).is_err() {
-            self.shared.rescue();
+            self.shared.rescue(&words);
         }
     }
 }
@@ -108,11 +145,9 @@ impl Shared {
             let wake = lock(&self.desk).next_at();
             let quit = self.take_in(wake);
             if let Some(slack) = &mut slack {
-                match quit {
-                    None => {
-                        self.post_due(slack, slack::LIMIT);
-                    }
-                    Some(deadline) => self.post_last(slack, deadline),
+                match &quit {
+                    None => drop(self.post_due(slack, slack::LIMIT)),
+                    Some(words) => self.post_last(slack, words.until),
                 }
             }
             if quit.is_some() {
@@ -122,14 +157,14 @@ impl Shared {
         }
     }
 
-    /// Waits for something to do, until `wake` at the latest, and puts it on the desk. Returns the deadline when the
+    /// Waits for something to do, until `wake` at the latest, and puts it on the desk. Returns the last words when the
     /// program ends.
-    fn take_in(&self, wake: Option<Duration>) -> Option<Duration> {
+    fn take_in(&self, wake: Option<Duration>) -> Option<LastWords> {
         let mut quit = None;
         let mut events = Vec::new();
         let mut sort = |message| match message {
             Message::Event(event) => events.push(event),
-            Message::Quit(deadline) => quit = Some(deadline),
+            Message::Quit(words) => quit = Some(words),
         };
         {
             let inbox = lock(&self.inbox);
@@ -141,51 +176,44 @@ impl Shared {
                 Ok(message) => sort(message),
                 Err(RecvTimeoutError::Timeout) => {}
                 // Every sender is gone, so nothing more can come.
-                Err(RecvTimeoutError::Disconnected) => sort(Message::Quit(self.clock.now())),
+                Err(RecvTimeoutError::Disconnected) => {
+                    sort(Message::Quit(LastWords { until: self.clock.now(), down: Vec::new() }));
+                }
             }
             for message in inbox.try_iter() {
                 sort(message);
             }
         }
-        lock(&self.desk).enter(&events, self.clock.now(), &self.screen);
+        let down = quit.as_ref().map_or(&[][..], |words| &words.down);
+        lock(&self.desk).enter(&events, down, self.clock.now(), &self.screen);
         quit
     }
 
     /// Posts what is due. False when nothing was, or it was refused.
     fn post_due(&self, slack: &mut Slack, limit: Duration) -> bool {
-        let message = {
-            let mut desk = lock(&self.desk);
-            let now = self.clock.now();
-            desk.outbox.as_mut().and_then(|outbox| outbox.due(now, slack::line))
-        };
+        let message = lock(&self.desk).outbox.due(self.clock.now(), &slack::line);
         let Some(message) = message else {
             return false;
         };
         let result = slack.post(&message, limit);
+        let first = lock(&self.on_refusal).take();
         let mut desk = lock(&self.desk);
         let now = self.clock.now();
-        let Some(outbox) = desk.outbox.as_mut() else {
-            return false;
-        };
         match result {
             Ok(()) => {
-                outbox.delivered(now);
+                let numbers = desk.outbox.delivered(now);
+                let sent = Record::Sent { numbers, dropped: desk.outbox.dropped() };
+                desk.save(&[sent], now, &self.screen);
                 if std::mem::take(&mut desk.slack_fails) {
                     self.screen.err("Slack takes messages again");
                 }
                 true
             }
             Err(refused) => {
-                outbox.refused(now, &refused);
-                let waiting = outbox.len();
-                if !std::mem::replace(&mut desk.slack_fails, true) || refused.permanent {
-                    let then = if refused.permanent {
-                        "mend the webhook; tried again in an hour"
-                    } else {
-                        "tried again until it is taken"
-                    };
-                    self.screen
-                        .err(&format!("Slack did not take a message: {} ({waiting} waiting, {then})", refused.why));
+                desk.outbox.refused(now, &refused, jitter(now));
+                match first {
+                    Some(tell) if refused.permanent => tell(refused.why),
+                    _ => desk.complain(&refused, &self.screen),
                 }
                 false
             }
@@ -198,21 +226,16 @@ impl Shared {
             if left.is_zero() {
                 break;
             }
-            if let Some(outbox) = lock(&self.desk).outbox.as_mut() {
-                outbox.hurry();
-            }
+            lock(&self.desk).outbox.hurry();
             if !self.post_due(slack, left.min(slack::LIMIT)) {
                 break;
             }
         }
-        let waiting = lock(&self.desk).outbox.as_ref().map_or(0, Outbox::len);
-        if waiting > 0 {
-            self.screen.err(&undelivered(waiting, ""));
-        }
+        lock(&self.desk).say_undelivered("", &self.screen);
     }
 
-    /// The writer hangs in a POST at the end of the program: what it has not seen yet goes to the log from here.
-    fn rescue(&self) {
+    /// The writer hangs in a POST at the end of the program: what it has not seen yet goes to disk from here.
+    fn rescue(&self, words: &LastWords) {
         let (Ok(inbox), Ok(mut desk)) = (self.inbox.try_lock(), self.desk.try_lock()) else {
             return;
         };
@@ -223,32 +246,51 @@ impl Shared {
                 Message::Quit(_) => None,
             })
             .collect();
-        desk.enter(&events, self.clock.now(), &self.screen);
-        let waiting = desk.outbox.as_ref().map_or(0, Outbox::len);
-        self.screen.err(&undelivered(waiting, ": its answer did not come"));
+        desk.enter(&events, &words.down, self.clock.now(), &self.screen);
+        desk.say_undelivered(": its answer did not come", &self.screen);
     }
 }
 
-fn undelivered(waiting: usize, why: &str) -> String {
-    let were = if waiting == 1 { "notification was" } else { "notifications were" };
-    format!("{waiting} {were} not delivered to Slack{why}")
+/// From 0 to 1: a thousand monitors that lost the same uplink must not all come back at once.
+fn jitter(now: Duration) -> f64 {
+    f64::from(RandomState::new().hash_one(now) as u32) / f64::from(u32::MAX)
 }
 
 impl Desk {
-    /// Numbers the events, brings them to the log, the screen and the outbox; also tries lines again that the log did
-    /// not take.
-    fn enter(&mut self, events: &[Event], now: Duration, screen: &Screen) {
-        let mut lines = String::new();
+    /// Numbers the events, and brings them to the state, the log, the screen and the outbox; also tries again what the
+    /// disk did not take before.
+    fn enter(&mut self, events: &[Event], down: &[(String, u64)], now: Duration, screen: &Screen) {
+        let (mut lines, mut records) = (String::new(), Vec::new());
         for event in events {
-            self.number += 1;
-            lines.push_str(&event.log_line(self.number));
+            let item = event.item(self.memory.number + 1);
+            lines.push_str(&item.log_line());
+            let waits = self.slack && event.kind().for_slack();
+            if waits {
+                self.outbox.add(item.clone());
+            }
+            let known = self.known(event);
+            let record = Record::Made { item, waits, known };
+            self.memory.apply(&record);
+            records.push(record);
         }
+        for (target, failed) in down {
+            let before = self.memory.targets.get(target);
+            let known = before.and_then(|known| Some((known, known.down.filter(|down| down.failed != *failed)?)));
+            if let Some((known, outage)) = known {
+                let known = Known { down: Some(Down { failed: *failed, ..outage }), ..known.clone() };
+                let record = Record::Known { target: target.clone(), known };
+                self.memory.apply(&record);
+                records.push(record);
+            }
+        }
+        // First the state: what a crash keeps from the log is brought there by the next start.
+        self.save(&records, now, screen);
         if let Some(log) = &mut self.log {
             log.add(&lines);
             let failed = log.write(now).err();
             match (&failed, self.log_fails) {
                 (Some(error), false) => {
-                    screen.err(&format!("the log cannot be written: {error}; lines are kept and tried again"))
+                    screen.err(&format!("the log cannot be written: {error}; lines are kept and tried again"));
                 }
                 (None, true) => screen.err("the log is written again"),
                 _ => {}
@@ -258,16 +300,72 @@ impl Desk {
         if self.show && !lines.is_empty() {
             screen.out(lines);
         }
-        if let Some(outbox) = &mut self.outbox {
-            for event in events.iter().filter(|event| event.kind().for_slack()) {
-                outbox.add(Item { at: event.at, text: event.text() });
-            }
+    }
+
+    /// Brings changes to the state file. While it cannot be written, checks, log and Slack go on.
+    fn save(&mut self, records: &[Record], now: Duration, screen: &Screen) {
+        let Some(state) = &mut self.state else {
+            return;
+        };
+        let failed = state.write(records, &self.memory, &self.outbox, now).err();
+        match (&failed, self.state_fails) {
+            (Some(error), false) => screen.err(&format!("the state cannot be written: {error}; tried again")),
+            (None, true) => screen.err("the state is written again"),
+            _ => {}
         }
+        self.state_fails = failed.is_some();
+    }
+
+    /// What an event makes known of its target.
+    fn known(&self, event: &Event) -> Option<Known> {
+        let Subject::Target(target, change) = &event.subject else {
+            return None;
+        };
+        let before = self.memory.targets.get(&target.name).cloned().unwrap_or_default();
+        Some(match *change {
+            Change::Loss(moved) => Known { told: moved.to, ..before },
+            Change::Down { failed, lasted, loss, .. } => Known {
+                down: Some(Down { since: earlier(event.at, lasted), reminded: event.at, failed }),
+                told: loss.map_or(before.told, |moved| moved.to),
+            },
+            Change::Up { loss, .. } => Known { down: None, told: loss.map_or(before.told, |moved| moved.to) },
+            Change::Remind { failed, lasted, .. } => {
+                Known { down: Some(Down { since: earlier(event.at, lasted), reminded: event.at, failed }), ..before }
+            }
+        })
+    }
+
+    /// Slack did not take a message: loud the first time, and each time that somebody must act.
+    fn complain(&mut self, refused: &Refused, screen: &Screen) {
+        if !std::mem::replace(&mut self.slack_fails, true) || refused.permanent {
+            let then = match refused.permanent {
+                true => "mend the webhook; tried again in an hour",
+                false => "tried again until it is taken",
+            };
+            let waiting = self.outbox.len();
+            screen.err(&format!("Slack did not take a message: {} ({waiting} waiting, {then})", refused.why));
+        }
+    }
+
+    /// At the end: says what Slack has not had.
+    fn say_undelivered(&self, why: &str, screen: &Screen) {
+        let waiting = self.outbox.len();
+        if !self.slack || waiting == 0 {
+            return;
+        }
+        let were = if waiting == 1 { "notification was" } else { "notifications were" };
+        let then = if self.state.is_some() && !self.state_fails { "; the next start sends them" } else { "" };
+        screen.err(&format!("{waiting} {were} not delivered to Slack{why}{then}"));
     }
 
     fn next_at(&self) -> Option<Duration> {
         let log = self.log.as_ref().and_then(LogFile::next_at);
-        let slack = self.outbox.as_ref().and_then(Outbox::next_at);
-        log.into_iter().chain(slack).min()
+        let state = self.state.as_ref().and_then(StateFile::next_at);
+        let slack = self.outbox.next_at().filter(|_| self.slack);
+        log.into_iter().chain(state).chain(slack).min()
     }
+}
+
+fn earlier(at: SystemTime, by: Duration) -> SystemTime {
+    at.checked_sub(by).unwrap_or(SystemTime::UNIX_EPOCH)
 }

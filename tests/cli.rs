@@ -845,15 +845,17 @@ fn where_the_log_goes() {
     let (_kept, at) = closed_port();
     let names = |dir: &TempDir| -> Vec<String> {
         let entries = dir.path().read_dir().unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
     };
     let dir = Arc::new(TempDir::new());
     let ended = end("--log", Monitor::with(&[&at, "-n", "3", "-i", "10ms", "--log", "own log"]).dir(&dir));
-    assert_eq!((ended.code, names(&dir)), (Some(1), vec!["own log".to_owned()]));
+    assert_eq!((ended.code, names(&dir)), (Some(1), vec!["own log".to_owned(), "own log.state".to_owned()]));
     assert_eq!(kinds(&dir.read("own log")), ["DOWN"]);
     // Appended to; what stands there already stays.
     dir.write("own log", "before\n");
-    end("again", Monitor::with(&[&at, "-n", "3", "-i", "10ms", "--log=own log"]).dir(&dir));
+    end("again", Monitor::with(&[&at, "-n", "3", "-i", "10ms", "--no-state", "--log=own log"]).dir(&dir));
     let log = dir.read("own log");
     assert_eq!(kinds(log.strip_prefix("before\n").unwrap()), ["DOWN"]);
     let dir = Arc::new(TempDir::new());
@@ -870,7 +872,7 @@ fn ways_to_the_webhook() {
     let dir = Arc::new(TempDir::new());
     let (one, two) = (Slack::start(vec![]), Slack::start(vec![]));
     dir.write("hook", format!("\u{feff}\r\n {}\r\nmore\r\n", one.url()));
-    let args = [at.as_str(), "-n", "1"];
+    let args = [at.as_str(), "-n", "1", "--no-state"];
     let run = |more: &[&str], env: &str| {
         let words: Vec<&str> = args.iter().chain(more).copied().collect();
         let ended = end(&format!("{more:?}"), Monitor::with(&words).dir(&dir).env("SLACK_WEBHOOK_URL", env));

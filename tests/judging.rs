@@ -340,7 +340,7 @@ impl Stage {
     fn tell(&mut self, at: Duration, change: Option<Change>) {
         let Some(change) = change else { return };
         let event = Event { at: self.start + at, subject: Subject::Target(Arc::clone(&self.target), change) };
-        let line = event.log_line(7);
+        let line = event.item(7).log_line();
         assert!(line.ends_with('\n') && line.contains(" #7 "), "{line:?}");
         self.told.push(line.trim_end_matches('\n').replacen(" #7 ", " ", 1));
     }

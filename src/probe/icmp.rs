@@ -12,11 +12,10 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 
-use super::{bind_to, endpoint, send_failure};
+use super::{bind_to, endpoint, icmp_reason, send_failure};
 use crate::clock::Clock;
-use crate::event::{Reason, What};
 use crate::flight::{Flight, Launch};
-use crate::sys::{self, IcmpError};
+use crate::sys;
 use crate::target::{Interface, Options};
 use crate::wire::{self, Echo, Version};
 
@@ -435,25 +434,9 @@ fn read_errors(socket: &IcmpSocket, buffer: &mut [u8], flight: &mut Flight) -> u
             // On a raw socket the error may belong to another program that pings the same host.
             let ours = echo.kind == socket.version.request() && (!socket.raw || echo.identifier == socket.identifier);
             if ours {
-                flight.error(socket.number, echo.sequence, reason(socket, error));
+                flight.error(socket.number, echo.sequence, icmp_reason(socket.version, error));
             }
         }
     }
     READS_AT_ONCE
-}
-
-/// What an ICMP error says (RFC 792, RFC 1812 section 5.2.7.1, RFC 4443 section 3).
-fn reason(socket: &IcmpSocket, error: IcmpError) -> Reason {
-    let (kind, code) = (error.kind, error.code);
-    let what = match (socket.version, kind, code) {
-        (Version::V4, 3, 0 | 6 | 11) | (Version::V6, 1, 0) => What::NetUnreachable,
-        (Version::V4, 3, 1 | 7 | 12) | (Version::V6, 1, 3) => What::HostUnreachable,
-        (Version::V4, 3, 2) => What::ProtocolUnreachable,
-        (Version::V4, 3, 3) | (Version::V6, 1, 4) => What::PortUnreachable,
-        (Version::V4, 3, 4) | (Version::V6, 2, _) => What::TooBig,
-        (Version::V4, 3, 9 | 10 | 13) | (Version::V6, 1, 1 | 5 | 6) => What::Prohibited,
-        (Version::V4, 11, _) | (Version::V6, 3, _) => What::TtlExceeded,
-        _ => What::Icmp { kind, code },
-    };
-    Reason { what, from: error.from }
 }

@@ -6,7 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use socket2::{SockAddr, Socket};
 
 use crate::event::{Outcome, Reason, What};
+use crate::sys::IcmpError;
 use crate::target::Interface;
+use crate::wire::Version;
 
 pub mod icmp;
 pub mod tcp;
@@ -47,4 +49,20 @@ fn bind_to(socket: &Socket, interface: Option<&Interface>) -> io::Result<()> {
 
 fn endpoint(address: IpAddr, port: u16) -> SockAddr {
     SockAddr::from(SocketAddr::new(address, port))
+}
+
+/// What an ICMP error says (RFC 792, RFC 1812 section 5.2.7.1, RFC 4443 section 3).
+fn icmp_reason(version: Version, error: IcmpError) -> Reason {
+    let (kind, code) = (error.kind, error.code);
+    let what = match (version, kind, code) {
+        (Version::V4, 3, 0 | 6 | 11) | (Version::V6, 1, 0) => What::NetUnreachable,
+        (Version::V4, 3, 1 | 7 | 12) | (Version::V6, 1, 3) => What::HostUnreachable,
+        (Version::V4, 3, 2) => What::ProtocolUnreachable,
+        (Version::V4, 3, 3) | (Version::V6, 1, 4) => What::PortUnreachable,
+        (Version::V4, 3, 4) | (Version::V6, 2, _) => What::TooBig,
+        (Version::V4, 3, 9 | 10 | 13) | (Version::V6, 1, 1 | 5 | 6) => What::Prohibited,
+        (Version::V4, 11, _) | (Version::V6, 3, _) => What::TtlExceeded,
+        _ => What::Icmp { kind, code },
+    };
+    Reason { what, from: error.from }
 }

@@ -2,13 +2,16 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{bind_to, endpoint, send_failure};
+use super::icmp::version_of;
+use super::{bind_to, endpoint, icmp_reason, send_failure};
 use crate::clock::Clock;
-use crate::event::{Outcome, What};
+use crate::event::{Outcome, Reason, What};
+use crate::sys;
 use crate::target::Interface;
 
 /// The TCP side of one target.
@@ -64,9 +67,17 @@ impl TcpProbe {
                 let rtt = clock.now().saturating_sub(begin);
                 // With nobody listening on a port of the ephemeral range, a socket can be given that very port as
                 // its own and connect to itself (RFC 9293 section 3.5, simultaneous open).
-                if is_self(&socket) { Outcome::Unanswered(What::SelfConnect.into()) } else { Outcome::Answered(rtt) }
+                if !is_self(&socket) {
+                    return Outcome::Answered(rtt);
+                }
+                // Reset, or the port would stay in TIME_WAIT, and who shall listen there could not.
+                let _ = socket.set_linger(Some(Duration::ZERO));
+                Outcome::Unanswered(What::SelfConnect.into())
             }
-            Err(error) => self.failure(&error, address),
+            Err(error) => match icmp_error(&socket, address) {
+                Some(reason) => Outcome::Unanswered(reason),
+                None => self.failure(&error, address),
+            },
         }
     }
 
@@ -75,6 +86,8 @@ impl TcpProbe {
         let domain = Domain::for_address((address, self.port).into());
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         bind_to(&socket, self.interface.as_ref())?;
+        // Without it the reasons are fewer: several ICMP errors share an errno.
+        let _ = sys::want_control_messages(socket.as_fd(), version_of(address));
         let v4 = address.is_ipv4();
         match self.ttl {
             Some(ttl) if v4 => socket.set_ttl_v4(ttl.into())?,
@@ -122,6 +135,13 @@ impl TcpProbe {
         });
         connected.is_ok()
     }
+}
+
+/// The ICMP error that ended the connect, if one did (`IP_RECVERR`, ip(7)).
+fn icmp_error(socket: &Socket, address: IpAddr) -> Option<Reason> {
+    // What it quotes of our packet is not looked at: the socket sent nothing else.
+    let received = sys::receive(socket.as_fd(), &mut [0; 64], true).ok()?;
+    Some(icmp_reason(version_of(address), received.error?))
 }
 
 fn is_self(socket: &Socket) -> bool {

@@ -8,6 +8,9 @@ use std::time::Duration;
 /// While the log cannot be written, at most so many bytes of lines wait for it.
 const WAITING: usize = 1 << 20;
 
+/// So much of the file's end is looked at for the last number.
+const TAIL: u64 = 64 * 1024;
+
 /// After a failed write the next try comes with the next line, or after this time.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -58,6 +61,18 @@ impl LogFile {
         self.given_up = 0;
         self.retry_at = None;
         Ok(())
+    }
+
+    /// The number of the last notification in the file, if one stands near its end: `#17` is the second word of a line.
+    pub fn last_number(&self) -> Option<u64> {
+        let mut file = open(&self.path).ok()?;
+        let length = file.metadata().ok()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;
+        let mut tail = Vec::new();
+        file.read_to_end(&mut tail).ok()?;
+        let text = String::from_utf8_lossy(&tail);
+        let number = |line: &str| line.split(' ').nth(1)?.strip_prefix('#')?.parse().ok();
+        text.lines().rev().find_map(number)
     }
 
     /// When to try again; None while all is written.

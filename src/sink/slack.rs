@@ -5,9 +5,14 @@
 use std::time::{Duration, SystemTime};
 
 use ureq::Agent;
+use ureq::config::ConfigBuilder;
+use ureq::tls::TlsConfig;
+#[cfg(feature = "tls")]
+use ureq::tls::{self, PemItem, RootCerts};
+use ureq::typestate::AgentScope;
 
 use crate::config::Secret;
-use crate::outbox::{Item, Refused};
+use crate::outbox::Refused;
 
 /// A POST may take this long in all: name, connection, TLS, answer.
 pub const LIMIT: Duration = Duration::from_secs(10);
@@ -15,14 +20,16 @@ pub const LIMIT: Duration = Duration::from_secs(10);
 /// Slack's answer to a message it took.
 const TAKEN: &str = "ok";
 
+const UNKNOWN_ISSUER: &str = "TLS: nobody whom we trust issued the certificate (unknown issuer); if it is your own proxy's, name its root with --ca-file";
+
 /// The longest answer that is read.
 const ANSWER: u64 = 4096;
 
 /// One notification as a line of a Slack message: its own time, in the reader's zone, and its text, escaped.
-pub fn line(item: &Item) -> String {
-    let unix = item.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let fallback = humantime::format_rfc3339_seconds(item.at).to_string().replace('T', " ");
-    format!("<!date^{unix}^{{date_short_pretty}} {{time_secs}}|{fallback}> {}", escape(&item.text))
+pub fn line(at: SystemTime, text: &str) -> String {
+    let unix = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let fallback = humantime::format_rfc3339_seconds(at).to_string().replace('T', " ");
+    format!("<!date^{unix}^{{date_short_pretty}} {{time_secs}}|{fallback}> {}", escape(text))
 }
 
 /// Slack reads `&`, `<` and `>` as markup: a name with them could mention a whole channel.
@@ -34,27 +41,38 @@ fn escape(text: &str) -> String {
 pub struct Slack {
     url: Secret,
     agent: Option<Agent>,
+    /// Trusts the roots of `--ca-file` alone: asked when the built-in ones do not know who issued the certificate.
+    second: Option<Agent>,
 }
 
 impl Slack {
     /// A webhook at this URL, which the options have checked.
     pub fn new(url: Secret) -> Slack {
-        Slack { url, agent: None }
+        Slack { url, agent: None, second: None }
+    }
+
+    /// Trusts these PEM certificates as well. Errors: what is wrong with them; the caller exits with 2.
+    pub fn trust(&mut self, pem: &[u8]) -> Result<(), String> {
+        let tls = roots(pem)?;
+        self.second = Some(agent_with(|config| config.tls_config(tls)));
+        Ok(())
     }
 
     /// Posts one message, within `limit`. Delivered means 200 and `ok`, nothing else: a captive portal says 200 as
     /// well. Errors: the outbox keeps the message and decides when it is tried again.
     pub fn post(&mut self, text: &str, limit: Duration) -> Result<(), Refused> {
         let body = serde_json::json!({ "text": text }).to_string();
-        let agent = self.agent.get_or_insert_with(new_agent);
-        let mut answer = agent
-            .post(self.url.expose())
-            .config()
-            .timeout_global(Some(limit))
-            .build()
-            .content_type("application/json")
-            .send(body)
-            .map_err(|error| Refused::later(why(&error)))?;
+        let send = |agent: &Agent| {
+            let request = agent.post(self.url.expose()).config().timeout_global(Some(limit)).build();
+            request.content_type("application/json").send(&body).map_err(|error| why(&error))
+        };
+        let first = send(self.agent.get_or_insert_with(|| agent_with(|config| config)));
+        // An unknown issuer ends the handshake before anything was sent, so there is nothing to be sent twice.
+        let answer = match (first, &self.second) {
+            (Err(why), Some(second)) if why == UNKNOWN_ISSUER => send(second),
+            (answer, _) => answer,
+        };
+        let mut answer = answer.map_err(Refused::later)?;
         let status = answer.status().as_u16();
         let retry_after = answer
             .headers()
@@ -86,16 +104,56 @@ fn slacks_word(said: Option<String>) -> String {
     if !word.is_empty() && word.len() <= 80 && word.chars().all(plain) { format!(", {word}") } else { String::new() }
 }
 
-fn new_agent() -> Agent {
-    Agent::config_builder()
+/// What a TLS error means. The words are those of rustls, which has no others.
+fn tls_why(error: &str) -> Option<String> {
+    let now = humantime::format_rfc3339_seconds(SystemTime::now());
+    let is = |word: &str| error.contains(word);
+    Some(if is("UnknownIssuer") {
+        UNKNOWN_ISSUER.to_owned()
+    } else if is("NotValidYet") {
+        format!("TLS: the certificate is not valid yet; is this machine's clock right? It says {now}")
+    } else if is("Expired") {
+        format!("TLS: the certificate has expired, unless this machine's clock is wrong: it says {now}")
+    } else if is("NotValidForName") {
+        "TLS: the certificate is for another name; is the URL right, or does a proxy answer?".to_owned()
+    } else if is("certificate") {
+        format!("TLS: {error}")
+    } else {
+        return None;
+    })
+}
+
+/// The roots in PEM text, as a TLS configuration. Errors: what is wrong with them.
+#[cfg(feature = "tls")]
+fn roots(pem: &[u8]) -> Result<TlsConfig, String> {
+    let mut roots = Vec::new();
+    for item in tls::parse_pem(pem) {
+        match item {
+            Ok(PemItem::Certificate(certificate)) => roots.push(certificate),
+            Ok(_) => {}
+            Err(_) => return Err("a PEM block in it is damaged".to_owned()),
+        }
+    }
+    if roots.is_empty() {
+        return Err("there is no PEM certificate in it".to_owned());
+    }
+    Ok(TlsConfig::builder().root_certs(RootCerts::Specific(roots.into())).build())
+}
+
+#[cfg(not(feature = "tls"))]
+fn roots(_pem: &[u8]) -> Result<TlsConfig, String> {
+    Err("this binary was built without TLS".to_owned())
+}
+
+fn agent_with(more: impl FnOnce(ConfigBuilder<AgentScope>) -> ConfigBuilder<AgentScope>) -> Agent {
+    let config = Agent::config_builder()
         .timeout_global(Some(LIMIT))
         .max_redirects(0)
         .http_status_as_error(false)
         .user_agent(concat!("reachabilitycheck/", env!("CARGO_PKG_VERSION")))
         // A connection kept open for hours is one that a NAT box has forgotten.
-        .max_idle_age(Duration::from_secs(15))
-        .build()
-        .new_agent()
+        .max_idle_age(Duration::from_secs(15));
+    more(config).build().new_agent()
 }
 
 /// An error of ureq in words of ours: its own may hold the URL.
@@ -103,7 +161,10 @@ fn why(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Timeout(_) => "timed out".to_owned(),
         ureq::Error::HostNotFound => "the name of its host cannot be resolved".to_owned(),
-        ureq::Error::Io(error) => format!("connection failed: {}", error_word(error)),
+        ureq::Error::Io(error) => {
+            let word = error_word(error);
+            tls_why(&word).unwrap_or_else(|| format!("connection failed: {word}"))
+        }
         ureq::Error::ConnectionFailed => "connection failed".to_owned(),
         ureq::Error::Protocol(_) => "the answer is not HTTP".to_owned(),
         ureq::Error::TlsRequired => "the URL is https, and this binary was built without TLS".to_owned(),
@@ -111,7 +172,7 @@ fn why(error: &ureq::Error) -> String {
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => "its URL is not usable".to_owned(),
         ureq::Error::BodyExceedsLimit(_) => "the answer is too long to be Slack's".to_owned(),
         #[cfg(feature = "tls")]
-        ureq::Error::Rustls(error) => format!("TLS: {error}"),
+        ureq::Error::Rustls(error) => tls_why(&error.to_string()).unwrap_or_else(|| format!("TLS: {error}")),
         _ => "the request failed".to_owned(),
     }
 }
@@ -130,10 +191,9 @@ mod tests {
 
     #[test]
     fn a_line_has_its_time_and_mentions_nobody() {
-        let item =
-            Item { at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_354_029), text: "<!channel> a&b".to_owned() };
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_354_029);
         assert_eq!(
-            line(&item),
+            line(at, "<!channel> a&b"),
             "<!date^1795354029^{date_short_pretty} {time_secs}|2026-11-22 13:27:09Z> &lt;!channel&gt; a&amp;b"
         );
     }

@@ -1,0 +1,109 @@
+//! The targets that are watched: their threads, started, kept and stopped as the configuration says.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::thread::Thread;
+
+use crate::clock::Clock;
+use crate::monitor::{Monitor, Source};
+use crate::resolver::Resolver;
+use crate::schedule::spread;
+use crate::state::Known;
+use crate::stats::{Counts, Stats};
+use crate::target::{Host, Target};
+use crate::view::Screen;
+use crate::writer::Message;
+
+/// All targets that are watched now.
+pub struct Fleet {
+    clock: Clock,
+    events: Sender<Message>,
+    verbose: Option<Screen>,
+    count: Option<u64>,
+    resolver: Resolver,
+    watched: Vec<Watched>,
+    /// With `--count`: targets that are not done.
+    left: Arc<AtomicUsize>,
+}
+
+struct Watched {
+    target: Arc<Target>,
+    stats: Arc<Stats>,
+    stop: Arc<AtomicBool>,
+    thread: Thread,
+}
+
+impl Fleet {
+    /// No target yet. Events go to `events`, each check to `verbose`.
+    pub fn new(clock: Clock, events: Sender<Message>, verbose: Option<Screen>, count: Option<u64>) -> Fleet {
+        let resolver = Resolver::new(clock);
+        Fleet { clock, events, verbose, count, resolver, watched: Vec::new(), left: Arc::default() }
+    }
+
+    /// Watches exactly these targets from now on: those that are watched already, with the same options, go on with
+    /// their samples; the others are stopped or started. `known` tells what is known of one from before; `done` is called
+    /// when the last one has made all checks of `--count`. Errors: no thread could be made: how many fit. Those that did
+    /// are watched.
+    pub fn watch(
+        &mut self,
+        targets: &[Arc<Target>],
+        known: impl Fn(&str) -> Known,
+        done: impl Fn() + Clone + Send + 'static,
+    ) -> Result<(), String> {
+        let mut before = std::mem::take(&mut self.watched);
+        let start = self.clock.now();
+        self.left.fetch_add(targets.len(), Ordering::AcqRel);
+        for (index, target) in targets.iter().enumerate() {
+            if let Some(place) = before.iter().position(|watched| watched.target == *target) {
+                self.watched.push(before.swap_remove(place));
+                continue;
+            }
+            // Its thread may not have ended yet; the new one must not be taken for it.
+            if let Some(changed) = before.iter().find(|watched| watched.target.name == target.name) {
+                changed.stop();
+            }
+            let (stats, stop) = (Arc::<Stats>::default(), Arc::<AtomicBool>::default());
+            let monitor = Monitor {
+                target: Arc::clone(target),
+                source: match &target.host {
+                    Host::Address(address) => Source::Fixed(*address),
+                    Host::Name(name) => Source::Name(self.resolver.add(name, target.options.family)),
+                },
+                clock: self.clock,
+                events: self.events.clone(),
+                verbose: self.verbose.clone(),
+                known: known(&target.name),
+                stats: Arc::clone(&stats),
+                count: self.count,
+                first: start + spread(index, targets.len(), target.options.interval),
+                stop: Arc::clone(&stop),
+            };
+            let (left, done) = (Arc::clone(&self.left), done.clone());
+            let thread = monitor.spawn(move || {
+                if left.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    done();
+                }
+            });
+            let thread = thread.map_err(|error| {
+                before.iter().for_each(Watched::stop);
+                format!("cannot start a thread for target {} of {}: {error}", index + 1, targets.len())
+            })?;
+            self.watched.push(Watched { target: Arc::clone(target), stats, stop, thread });
+        }
+        before.iter().for_each(Watched::stop);
+        self.resolver.start().map_err(|error| format!("cannot start a thread for names: {error}"))
+    }
+
+    /// Each target with its counts now.
+    pub fn counts(&self) -> Vec<(Arc<Target>, Counts)> {
+        self.watched.iter().map(|watched| (Arc::clone(&watched.target), watched.stats.read())).collect()
+    }
+}
+
+impl Watched {
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}

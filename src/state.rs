@@ -1,0 +1,433 @@
+//! What must outlive the process: the number of the last notification, what is known of each target, and what Slack has
+//! not had. One file of JSON lines, locked, mode 0600: each change is appended and synced; now and then the file is
+//! written anew (new file, sync, rename, sync of the directory), so it is whole or not there at all.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::RangeInclusive;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+use crate::event::{Kind, Loss};
+use crate::outbox::{BOUND, Item, Outbox};
+use crate::sys;
+use crate::target::shown;
+
+/// The file is written anew when it has grown to so many bytes more than what it needs.
+const SLACK_SPACE: u64 = 256 * 1024;
+
+/// A write that failed is tried again after this time.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// What is known of a target from before.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Known {
+    /// While down: the outage.
+    pub down: Option<Down>,
+    /// The packet loss last told.
+    pub told: Loss,
+}
+
+/// An outage that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Down {
+    /// When its first check failed.
+    pub since: SystemTime,
+    /// When it was last told, by a DOWN or REMIND.
+    pub reminded: SystemTime,
+    /// Failed checks so far.
+    pub failed: u64,
+}
+
+/// All that the state holds.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// The number of the last notification; 0 before the first.
+    pub number: u64,
+    /// By the target's name.
+    pub targets: BTreeMap<String, Known>,
+}
+
+/// What a state file held.
+#[derive(Clone, Debug, Default)]
+struct Found {
+    memory: Memory,
+    /// What Slack has not had, by number.
+    waiting: BTreeMap<u64, Item>,
+    /// See [`Outbox::dropped`].
+    dropped: u64,
+}
+
+/// One change of the state: one line of the file.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// A notification was made.
+    Made {
+        /// The notification.
+        item: Item,
+        /// Does it wait for Slack?
+        waits: bool,
+        /// What it makes known of its target.
+        known: Option<Known>,
+    },
+    /// Slack has these.
+    Sent {
+        /// Their numbers.
+        numbers: Vec<RangeInclusive<u64>>,
+        /// [`Outbox::dropped`] from now on.
+        dropped: u64,
+    },
+    /// More is known of a target, without a notification (an outage at the end of the program).
+    Known {
+        /// The target's name.
+        target: String,
+        /// What is known.
+        known: Known,
+    },
+}
+
+impl Memory {
+    /// Takes a change of what is known.
+    pub fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Made { item, known, .. } => {
+                self.number = self.number.max(item.number);
+                if let (Some(target), Some(known)) = (&item.target, known) {
+                    self.targets.insert(target.clone(), known.clone());
+                }
+            }
+            Record::Known { target, known } => {
+                self.targets.insert(target.clone(), known.clone());
+            }
+            Record::Sent { .. } => {}
+        }
+    }
+
+    /// The whole state as the lines of a new file.
+    fn lines(&self, outbox: &Outbox) -> String {
+        let head = json!({ "reachabilitycheck": 1, "number": self.number, "dropped": outbox.dropped() });
+        let mut lines = format!("{head}\n");
+        for (target, known) in &self.targets {
+            lines.push_str(&line(&Record::Known { target: target.clone(), known: known.clone() }));
+        }
+        for item in outbox.waiting() {
+            lines.push_str(&line(&Record::Made { item: item.clone(), waits: true, known: None }));
+        }
+        lines
+    }
+}
+
+impl Found {
+    fn apply(&mut self, record: Record) {
+        self.memory.apply(&record);
+        match record {
+            Record::Made { item, waits, .. } => {
+                if waits {
+                    self.waiting.insert(item.number, item);
+                }
+                while self.waiting.len() > BOUND {
+                    self.waiting.pop_first();
+                    self.dropped += 1;
+                }
+            }
+            Record::Sent { numbers, dropped } => {
+                for range in numbers {
+                    self.waiting.retain(|number, _| !range.contains(number));
+                }
+                self.dropped = dropped;
+            }
+            Record::Known { .. } => {}
+        }
+    }
+
+    /// Reads lines; false if one of them was not whole or not understood. What is whole is kept.
+    fn read(&mut self, bytes: &[u8]) -> bool {
+        let mut whole = bytes.is_empty() || bytes.ends_with(b"\n");
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            whole &= match serde_json::from_slice::<Value>(line) {
+                Ok(value) => self.take(&value).is_some(),
+                Err(_) => false,
+            };
+        }
+        whole
+    }
+
+    fn take(&mut self, value: &Value) -> Option<()> {
+        if let Some(version) = value.get("reachabilitycheck") {
+            self.memory.number = self.memory.number.max(value.get("number")?.as_u64()?);
+            self.dropped = value.get("dropped")?.as_u64()?;
+            return (version.as_u64()? == 1).then_some(());
+        }
+        self.apply(record(value)?);
+        Some(())
+    }
+}
+
+/// A change as a line of the file.
+fn line(record: &Record) -> String {
+    let value = match record {
+        Record::Made { item, waits, known } => json!({
+            "made": item.number, "at": millis(item.at), "kind": item.kind.to_string(), "target": item.target,
+            "text": item.text, "waits": waits, "known": known.as_ref().map(known_value),
+        }),
+        Record::Sent { numbers, dropped } => {
+            let ranges: Vec<[u64; 2]> = numbers.iter().map(|range| [*range.start(), *range.end()]).collect();
+            json!({ "sent": ranges, "dropped": dropped })
+        }
+        Record::Known { target, known } => json!({ "target": target, "known": known_value(known) }),
+    };
+    format!("{value}\n")
+}
+
+fn record(value: &Value) -> Option<Record> {
+    if let Some(number) = value.get("made") {
+        let target = value.get("target")?.as_str().map(str::to_owned);
+        let item = Item {
+            number: number.as_u64()?,
+            at: time(value.get("at")?)?,
+            kind: Kind::from_name(value.get("kind")?.as_str()?)?,
+            target,
+            text: value.get("text")?.as_str()?.to_owned(),
+        };
+        let known = match value.get("known")? {
+            Value::Null => None,
+            known => Some(known_from(known)?),
+        };
+        return Some(Record::Made { item, waits: value.get("waits")?.as_bool()?, known });
+    }
+    if let Some(sent) = value.get("sent") {
+        let range = |pair: &Value| Some(pair.get(0)?.as_u64()?..=pair.get(1)?.as_u64()?);
+        let numbers = sent.as_array()?.iter().map(range).collect::<Option<_>>()?;
+        return Some(Record::Sent { numbers, dropped: value.get("dropped")?.as_u64()? });
+    }
+    let target = value.get("target")?.as_str()?.to_owned();
+    Some(Record::Known { target, known: known_from(value.get("known")?)? })
+}
+
+fn known_value(known: &Known) -> Value {
+    let down = known
+        .down
+        .map(|down| json!({ "since": millis(down.since), "reminded": millis(down.reminded), "failed": down.failed }));
+    json!({ "down": down, "told": [known.told.lost, known.told.of] })
+}
+
+fn known_from(value: &Value) -> Option<Known> {
+    let share = |at| u32::try_from(value.get("told")?.get(at)?.as_u64()?).ok();
+    Some(Known {
+        down: match value.get("down")? {
+            Value::Null => None,
+            down => Some(Down {
+                since: time(down.get("since")?)?,
+                reminded: time(down.get("reminded")?)?,
+                failed: down.get("failed")?.as_u64()?,
+            }),
+        },
+        told: Loss { lost: share(0)?, of: share(1)? },
+    })
+}
+
+fn millis(at: SystemTime) -> u64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// Whatever the file says, the time must be one that can be written as RFC 3339.
+fn time(value: &Value) -> Option<SystemTime> {
+    const YEAR_9999: u64 = 253_402_300_799_000;
+    let millis = value.as_u64().filter(|millis| *millis < YEAR_9999)?;
+    Some(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
+}
+
+/// The state file, open and locked.
+#[derive(Debug)]
+pub struct StateFile {
+    path: PathBuf,
+    file: File,
+    length: u64,
+    /// What a file without history would need, at the last count.
+    needed: u64,
+    /// A write failed: the file must be written anew.
+    behind: bool,
+    retry_at: Option<Duration>,
+}
+
+/// What opening the state found.
+#[derive(Debug)]
+pub struct Opened {
+    /// The file.
+    pub file: StateFile,
+    /// What it held of numbers and targets.
+    pub memory: Memory,
+    /// What it held for Slack.
+    pub outbox: Outbox,
+    /// Notifications in it that were made since the file was last written anew: the log may lack the newest.
+    pub made: Vec<Item>,
+    /// A damaged file was moved here.
+    pub damaged: Option<PathBuf>,
+}
+
+impl StateFile {
+    /// Opens, locks and reads the state, or makes it. Errors: one line for the user (exit 2): a symbolic link, another
+    /// instance, no right.
+    pub fn open(path: &Path) -> Result<Opened, String> {
+        let wrong = |why: &dyn std::fmt::Display| format!("--state: {} {why}", shown(&path.to_string_lossy()));
+        let mut file = lock(path).map_err(|why| wrong(&why))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|error| wrong(&format_args!("cannot be read: {error}")))?;
+        let mut found = Found::default();
+        let whole = found.read(&bytes);
+        let Found { memory, waiting, dropped } = found;
+        let outbox = Outbox::restore(waiting.into_values().collect(), dropped);
+        let made = made(&bytes);
+        let mut damaged = None;
+        if !whole {
+            let aside = sibling(path, ".damaged");
+            fs::rename(path, &aside)
+                .map_err(|error| wrong(&format_args!("is damaged, and cannot be moved aside: {error}")))?;
+            damaged = Some(aside);
+        }
+        let mut state = StateFile {
+            path: path.to_owned(),
+            file,
+            length: bytes.len() as u64,
+            needed: bytes.len() as u64,
+            behind: false,
+            retry_at: None,
+        };
+        state.rewrite(&memory, &outbox).map_err(|error| wrong(&format_args!("cannot be written: {error}")))?;
+        Ok(Opened { file: state, memory, outbox, made, damaged })
+    }
+
+    /// Brings changes, already in `memory` and `outbox`, to disk. Errors: of write or sync; nothing of it is in the file then, and
+    /// all of it is tried again at [`StateFile::next_at`]. The caller says so once.
+    pub fn write(&mut self, records: &[Record], memory: &Memory, outbox: &Outbox, now: Duration) -> io::Result<()> {
+        if records.is_empty() && !self.behind {
+            return Ok(());
+        }
+        let result = if self.behind || self.length > self.needed + SLACK_SPACE {
+            self.rewrite(memory, outbox)
+        } else {
+            self.append(&records.iter().map(line).collect::<String>())
+        };
+        self.behind = result.is_err();
+        self.retry_at = self.behind.then_some(now + RETRY);
+        result
+    }
+
+    /// When to try again; None while all is written.
+    pub fn next_at(&self) -> Option<Duration> {
+        self.retry_at
+    }
+
+    fn append(&mut self, lines: &str) -> io::Result<()> {
+        let written = self.file.write_all(lines.as_bytes()).and_then(|()| self.file.sync_data());
+        match written {
+            Ok(()) => self.length += lines.len() as u64,
+            Err(_) => {
+                // Disk full half-way through: take the part back. If that fails, the next start finds a damaged line.
+                let _ = self.file.set_len(self.length);
+                let _ = self.file.seek(SeekFrom::Start(self.length));
+            }
+        }
+        written
+    }
+
+    /// Writes the whole memory into a new file that takes the old one's place, locked before it is there.
+    fn rewrite(&mut self, memory: &Memory, outbox: &Outbox) -> io::Result<()> {
+        let new = sibling(&self.path, ".new");
+        let lines = memory.lines(outbox);
+        let result = (|| {
+            // A left-over of a run that was killed may be in the way; a link there is removed, not followed.
+            match fs::remove_file(&new) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut file = options().create_new(true).open(&new)?;
+            sys::lock_file(file.as_fd())?;
+            file.write_all(lines.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&new, &self.path)?;
+            Ok(file)
+        })();
+        match result {
+            Ok(file) => {
+                self.file = file;
+                self.length = lines.len() as u64;
+                self.needed = self.length;
+                sync_directory(&self.path);
+                Ok(())
+            }
+            Err(error) => {
+                let _ = fs::remove_file(&new);
+                Err(error)
+            }
+        }
+    }
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    options
+}
+
+/// Opens and locks the file at the path. Errors: what is wrong with it, for the user.
+fn lock(path: &Path) -> Result<File, String> {
+    // Another instance may put a new file in the place of the one that was opened, just before it is locked.
+    for _ in 0..100 {
+        let file = match options().create(true).truncate(false).open(path) {
+            Ok(file) => file,
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+                return Err("is a symbolic link; name the file itself".to_owned());
+            }
+            Err(error) => return Err(format!("cannot be opened: {error}; name another file, or use --no-state")),
+        };
+        let about = |error: io::Error| format!("cannot be used: {error}");
+        if !file.metadata().map_err(about)?.is_file() {
+            return Err("is not a file".to_owned());
+        }
+        if let Err(error) = sys::lock_file(file.as_fd()) {
+            return Err(match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    "is in use by another instance; stop that one, or name another file".to_owned()
+                }
+                _ => format!("cannot be locked: {error}"),
+            });
+        }
+        let (ours, there) = (file.metadata().map_err(about)?, fs::symlink_metadata(path));
+        if there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
+            file.set_permissions(Permissions::from_mode(0o600)).map_err(about)?;
+            return Ok(file);
+        }
+    }
+    Err("is replaced again and again".to_owned())
+}
+
+/// The notifications in the lines, in their order.
+fn made(bytes: &[u8]) -> Vec<Item> {
+    let lines = bytes.split(|byte| *byte == b'\n');
+    let values = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+    values
+        .filter_map(|value| match record(&value)? {
+            Record::Made { item, .. } => Some(item),
+            _ => None,
+        })
+        .collect()
+}
+
+fn sibling(path: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(ending);
+    name.into()
+}
+
+/// The rename itself must reach the disk. Where a directory cannot be synced there is nothing more to do.
+fn sync_directory(path: &Path) {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let _ = File::open(directory).and_then(|directory| directory.sync_all());
+}
