@@ -177,8 +177,8 @@ fn far_rows() -> Vec<Row> {
         row("14-longer", || forged(|r| r.payload.push(0)), STRAY),
         row("14-zeroed", || forged(|r| r.payload.fill(0)), STRAY),
         row("15-checksum", || forged(|r| r.bad_checksum = true), Row { strays: None, ..LOST }),
-        // Far from any other target's identifier.
-        row("16-identifier", || forged(|r| r.id ^= 0x8000), LOST),
+        // One that the kernel gives to nobody.
+        row("16-identifier", || forged(|r| r.id = 0), LOST),
         row("16-never-sent", || forged(|r| r.seq += 1000), STRAY),
         row("16-answered-before", || after_each(|_, before| before.reply()), HALF),
         row("16-answered-number", || after_each(|p, before| p.reply_with(|r| r.seq = before.seq())), HALF),
@@ -257,7 +257,7 @@ fn run_table(lab: &Lab, kind: &str, rows: &[Row]) {
     let (echoes, mut wrong, mut identifiers) = (echoes(lab), Vec::new(), HashSet::new());
     for (row, v6, name, address) in &cases {
         let sent = row.hosts.is_none().then(|| echoes.get(address).map_or(&[][..], Vec::as_slice));
-        let whys = check_row(row, &ended, name, *v6, sent);
+        let whys = check_row(row, kind, &ended, name, *v6, sent);
         wrong.extend(whys.into_iter().map(|why| format!("{kind} {name}: {why}")));
         // A raw socket's are random and may meet; it is connected, so that does no harm.
         let first = sent.and_then(|sent| sent.first()).filter(|_| kind == "dgram" && row.rcv == CHECKS);
@@ -268,7 +268,7 @@ fn run_table(lab: &Lab, kind: &str, rows: &[Row]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn check_row(row: &Row, ended: &Ended, name: &str, v6: bool, packets: Option<&[Packet]>) -> Vec<String> {
+fn check_row(row: &Row, kind: &str, ended: &Ended, name: &str, v6: bool, packets: Option<&[Packet]>) -> Vec<String> {
     let mut wrong = Vec::new();
     let summary = summary(&ended.stdout, name);
     let told = ["LOSS", "DOWN", "UP"].map(|kind| texts(&ended.log, name, kind).len());
@@ -276,7 +276,10 @@ fn check_row(row: &Row, ended: &Ended, name: &str, v6: bool, packets: Option<&[P
     if (summary.xmt, summary.rcv, summary.unsent) != (CHECKS - row.unsent, row.rcv, row.unsent) {
         wrong.push(format!("wanted rcv {}, unsent {}: {summary:?}", row.rcv, row.unsent));
     }
-    if row.strays.is_some_and(|strays| strays != summary.strays) {
+    // By chance a late answer to an identifier that was given up meets the dgram socket that has the same now.
+    let chance = if kind == "dgram" { 3 } else { 0 };
+    // FAILS NOW, now and then: a raw socket takes in what comes between its making and its filter.
+    if row.strays.is_some_and(|strays| !(strays..=strays + chance).contains(&summary.strays)) {
         wrong.push(format!("wanted strays {:?}: {summary:?}", row.strays));
     }
     if told != row.told {
@@ -292,8 +295,9 @@ fn check_row(row: &Row, ended: &Ended, name: &str, v6: bool, packets: Option<&[P
     let fill = |words: &str| words.replace("{name}", name).replace("{from}", &router(v6).to_string());
     let unsaid = row.says.iter().filter(|words| !text.contains(&fill(words))).map(|words| format!("not said: {words}"));
     let said = row.never.iter().filter(|words| text.contains(&fill(words))).map(|words| format!("said: {words}"));
+    let before = wrong.len();
     wrong.extend(unsaid.chain(said));
-    if !wrong.is_empty() {
+    if wrong.len() > before {
         wrong.push(text);
     }
     let Some(packets) = packets else { return wrong };

@@ -6,7 +6,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -179,6 +179,9 @@ impl IcmpProbe {
                 self.retired = self.current.take();
             }
         }
+        if flight.is_waiting() && self.current.as_ref().is_some_and(source_is_gone) {
+            self.retire(flight);
+        }
         if self.current.is_none() {
             self.opened = self.opened.wrapping_add(1);
             let identifier = self.random.hash_one(("identifier", self.opened)) as u16;
@@ -259,6 +262,17 @@ impl IcmpProbe {
     }
 }
 
+/// Has the address that the socket sends from left this machine? A connected raw IPv6 socket goes on sending from it, and
+/// no answer finds the way back; all others choose or check their source for each packet.
+fn source_is_gone(socket: &IcmpSocket) -> bool {
+    if !socket.raw || socket.version == Version::V4 {
+        return false;
+    }
+    let local = socket.socket.local_addr().ok().and_then(|local| Some(local.as_socket_ipv6()?.ip().to_owned()));
+    let bound = local.map(|local| UdpSocket::bind((local, 0)));
+    matches!(bound, Some(Err(error)) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL))
+}
+
 /// Sends one echo request. Errors: of sendto(2), unless it was an ICMP error that waited on the socket.
 fn send(
     socket: &IcmpSocket,
@@ -321,9 +335,11 @@ fn open(settings: &Settings, peer: IpAddr, number: u32, identifier: u16) -> io::
     let _ = sys::want_control_messages(socket.as_fd(), version);
     let peer_address = endpoint(peer, 0);
     if raw {
-        // In this order nothing foreign is queued: first the filter, then the connection.
         socket.attach_filter(&replies_only(version, identifier))?;
         socket.connect(&peer_address)?;
+        // What came before the filter stood is foreign.
+        let mut foreign = [0; 1];
+        (0..READS_AT_ONCE).find(|_| sys::receive(socket.as_fd(), &mut foreign, false).is_err());
     } else if !matches!(settings.interface, Some(Interface::Address(_))) {
         // Binding gives the socket its identifier before the first packet.
         let any: IpAddr = match version {
@@ -395,8 +411,10 @@ fn read_answers(
         let arrived = clock.arrival(received.arrived);
         let datagram = buffer.get(..received.length).unwrap_or_default();
         let accepts = |flight: &mut Flight| accept(socket, datagram, length, arrived, flight);
-        if received.from != Some(socket.peer) || !(accepts(flight) || asked.as_deref_mut().is_some_and(accepts)) {
-            strays += 1;
+        let from_peer = received.from == Some(socket.peer);
+        if !from_peer || !(accepts(flight) || asked.as_deref_mut().is_some_and(accepts)) {
+            // A raw socket's connection keeps others away, but for a packet that was on its way in when it was made.
+            strays += u64::from(from_peer || !socket.raw);
             continue;
         }
         socket.answered = true;
