@@ -12,6 +12,7 @@ use crate::resolver::look_up;
 use crate::run::is_icmp;
 use crate::sink::log::LogFile;
 use crate::sink::slack::{self, Slack};
+use crate::state::StateFile;
 use crate::target::{Check, Family, Host, Target, shown};
 use crate::wire::Version;
 
@@ -106,6 +107,13 @@ pub fn run(config: Config, slack: Option<Slack>) -> bool {
         Some(path) => match LogFile::open(path) {
             Ok(_) => report.ok("log", format!("{} can be written", shown(&path.to_string_lossy()))),
             Err(error) => report.fail("log", format!("{} cannot be written: {error}", shown(&path.to_string_lossy()))),
+        },
+    }
+    match config.state.as_deref() {
+        None => report.ok("state", "off"),
+        Some(path) => match StateFile::open(path) {
+            Ok(_) => report.ok("state", format!("{} can be written", shown(&path.to_string_lossy()))),
+            Err(why) => report.fail("state", why),
         },
     }
     match slack {

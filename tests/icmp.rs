@@ -589,8 +589,8 @@ lab_test!(link_down_and_up, ["raw"], |lab| {
 lab_test!(own_address_is_replaced, ["raw"], |lab| {
     lab.veth();
     each_kind(lab, |kind| {
-        let mut monitor = start("-v -n 30 -i 200ms -w 400ms", &pair(lab, "10.8.0.2", "fd08::2"));
-        assert!(monitor.wait_line(|all| all.stdout.contains("v4: seq=10 time="), LONG), "{:#?}", monitor.output());
+        let mut monitor = start("-v -n 20 -i 200ms -w 400ms", &pair(lab, "10.8.0.2", "fd08::2"));
+        assert!(monitor.wait_line(|all| all.stdout.contains("v4: seq=5 time="), LONG), "{:#?}", monitor.output());
         let (old, new) = if kind == "raw" { (1, 3) } else { (3, 4) };
         let mut script = format!("ip addr del 10.8.0.{old}/24 dev own0; ip addr add 10.8.0.{new}/24 dev own0;");
         if lab.ipv6 {
@@ -601,10 +601,10 @@ lab_test!(own_address_is_replaced, ["raw"], |lab| {
         for (_, name) in families(lab) {
             let summary = summary(&ended.stdout, name);
             println!("{name} {summary:?}");
-            assert!(ended.stdout.contains(&format!("{name}: seq=30 time=")), "{}", ended.stdout);
-            assert_eq!(summary.xmt + summary.unsent, 30);
-            // FAILS NOW: IPv6 by raw sockets, 25: the kernel goes on sending from the address that is gone.
-            assert!(summary.rcv >= 27, "{}", ended.stdout);
+            assert!(ended.stdout.contains(&format!("{name}: seq=20 time=")), "{}", ended.stdout);
+            assert_eq!(summary.xmt + summary.unsent, 20);
+            // FAILS NOW: IPv6 by raw sockets, 15: the kernel goes on sending from the address that is gone.
+            assert!(summary.rcv >= 17, "{}", ended.stdout);
         }
         only(&ended.log, &["LOSS"]);
     });
@@ -764,22 +764,22 @@ lab_test!(silence_brings_a_fresh_identifier, ["raw"], |lab| {
                 known = if p.nth < 20 { p.id() } else { known };
                 if p.nth >= 20 && p.id() == known { vec![] } else { vec![p.reply()] }
             });
-            let list = format!("silent={}\ntwo={} -w 3s\nnat={} -ct 3\n", at(0), at(1), at(2));
+            let list = format!("silent={}\ntwo={} -w 2s\nnat={} -ct 3\n", at(0), at(1), at(2));
             targets.push_str(&list.replace('=', &format!("-{family}=")));
         }
-        let ended = start("-n 50 -i 100ms -w 80ms", &targets).finish(LONG);
+        let ended = start("-n 38 -i 100ms -w 80ms", &targets).finish(LONG);
         let echoes = echoes(lab);
         for (v6, family) in families(lab) {
             let ids = |n| -> Vec<u16> { echoes[&address(v6, n)].iter().map(Packet::id).collect() };
             let runs: Vec<usize> = ids(0).chunk_by(|a, b| a == b).map(<[u16]>::len).collect();
             println!("checks by identifier: {runs:?}");
             // Longer where the machine was slow: that check was due before the third was given up.
-            assert!(runs[0] >= 3 && (10..=17).contains(&runs.len()), "{runs:?}");
-            assert_eq!(runs.iter().sum::<usize>(), 50);
+            assert!(runs[0] >= 3 && (8..=13).contains(&runs.len()), "{runs:?}");
+            assert_eq!(runs.iter().sum::<usize>(), 38);
             assert!(ids(1).iter().all(|id| *id == ids(1)[0]), "two in a row change nothing");
             let (name, told) = (format!("nat-{family}"), "answers again since a new identifier: a stale NAT session?");
             assert!(texts(&ended.log, &name, "UP").iter().any(|text| text.contains(told)), "{}", ended.log);
-            assert!(summary(&ended.stdout, &name).rcv > 25, "{}", ended.stdout);
+            assert!(summary(&ended.stdout, &name).rcv > 15, "{}", ended.stdout);
         }
     });
 });

@@ -12,7 +12,7 @@ pub mod summary;
 pub mod verbose;
 
 /// So many lines may wait for a slow reader; beyond that lines are left out, and stderr says so.
-const WAITING: usize = 10_000;
+const WAITING: usize = 2000;
 
 enum Line {
     Out(String),
