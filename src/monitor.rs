@@ -258,7 +258,8 @@ impl Monitor {
             counts.count(&check.outcome);
             counts.show(&progress.judge);
         });
-        if let Some(change) = change {
+        // One that is watched no more, or by another thread with other options, has nothing to tell.
+        if let Some(change) = change.filter(|_| !self.stopped()) {
             self.tell(progress.judge.told_at(), |target| Subject::Target(target, change));
         }
     }
