@@ -9,7 +9,6 @@ use crate::probe::icmp::{self, Access};
 use crate::probe::send_failure;
 use crate::probe::tcp::TcpProbe;
 use crate::resolver::look_up;
-use crate::run::is_icmp;
 use crate::sink::log::LogFile;
 use crate::sink::slack::{self, Slack};
 use crate::state::StateFile;
@@ -19,7 +18,7 @@ use crate::wire::Version;
 /// May this process send what the ICMP targets need? Errors: one line with both cures; the caller exits with 2. Anything
 /// but a missing right (no IPv6 in the kernel, no descriptor) may pass, and shows as unsent checks.
 pub fn may_send(targets: &[Target]) -> Result<(), String> {
-    let icmp = || targets.iter().filter(|target| is_icmp(target));
+    let icmp = || targets.iter().filter(|target| target.is_icmp());
     for (version, wanted) in [
         (Version::V4, icmp().any(|target| may_use(target, Family::V4))),
         (Version::V6, icmp().any(|target| may_use(target, Family::V6))),
@@ -56,7 +55,7 @@ fn may_use(target: &Target, wanted: Family) -> bool {
 /// True when all is well.
 pub fn run(config: Config, slack: Option<Slack>) -> bool {
     let mut report = Report { well: true, quiet: config.output == Output::Quiet };
-    let (icmp, tcp): (Vec<_>, Vec<_>) = config.targets.iter().partition(|target| is_icmp(target));
+    let (icmp, tcp): (Vec<_>, Vec<_>) = config.targets.iter().partition(|target| target.is_icmp());
     report.ok("options and targets", format!("{} by ICMP, {} by TCP", icmp.len(), tcp.len()));
     for (version, family, name) in
         [(Version::V4, Family::V4, "ICMP for IPv4"), (Version::V6, Family::V6, "ICMP for IPv6")]

@@ -3,11 +3,11 @@
 //! Pure: the edge reads files and the environment, and hands their text in as [`Given`].
 
 use std::collections::HashSet;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::flags::{self, Typed};
-use crate::target::{Target, TargetOptions, digits, quote, shown};
+use crate::secret::Secret;
+use crate::target::{Target, TargetOptions, quote, shown};
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,62 +155,6 @@ fn slack(typed: &Typed, given: Given<'_>) -> Result<Option<Secret>, String> {
         Some(url) => Secret::from_url(url)
             .map(Some)
             .map_err(|why| format!("SLACK_WEBHOOK_URL: {why}; accepted: {}", Secret::ACCEPTED)),
-    }
-}
-
-/// A webhook URL. Whoever has it can post to the channel, so it is kept out of output, log, errors and state: it
-/// has no `Display`, `Debug` hides it, and [`Secret::expose`] shows in a search where it is used.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// What [`Secret::from_url`] accepts, for messages.
-    pub const ACCEPTED: &str = "an http:// or https:// URL, such as https://hooks.slack.com/services/...";
-
-    /// Takes a URL: `http` or `https`, with a host, without white space and control characters.
-    ///
-    /// # Errors
-    /// What is wrong, without the URL.
-    pub fn from_url(url: &str) -> Result<Secret, String> {
-        if url.is_empty() {
-            return Err("the URL is empty".into());
-        }
-        if url.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err("the URL contains white space or a control character".into());
-        }
-        if !url.is_ascii() {
-            return Err("the URL contains a character that is not ASCII".into());
-        }
-        let rest = match url.split_once("://") {
-            Some((scheme, rest)) if ["http", "https"].iter().any(|s| scheme.eq_ignore_ascii_case(s)) => rest,
-            _ => return Err("the URL does not start with http:// or https://".into()),
-        };
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let place = authority.rsplit('@').next().unwrap_or_default();
-        let (host, port) = match place.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, port),
-            _ => (place, "443"),
-        };
-        if host.is_empty() {
-            return Err("the URL has no host".into());
-        }
-        if !digits(port) || !port.parse::<u16>().is_ok_and(|port| port > 0) {
-            return Err("the URL's port is not a number from 1 to 65535".into());
-        }
-        // What the HTTP library cannot read could never be posted to.
-        let usable = url.parse::<ureq::http::Uri>().is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty()));
-        if usable { Ok(Secret(url.to_owned())) } else { Err("the URL cannot be read".into()) }
-    }
-
-    /// The URL itself, for the one place that posts to it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
     }
 }
 

@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::outbox::Item;
 use crate::target::{Check as CheckKind, Target};
 
 /// Why a check was not answered or not sent, and who said so.
@@ -380,6 +379,30 @@ pub enum Subject {
     Panic(Arc<Target>, String),
     /// Monitoring ends, for this reason.
     Stop(String),
+}
+
+/// A notification: what the log, the state and Slack get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Its number, higher than any before.
+    pub number: u64,
+    /// When it happened.
+    pub at: SystemTime,
+    /// What happened.
+    pub kind: Kind,
+    /// The name of the target that it is about; None: about none or all.
+    pub target: Option<String>,
+    /// Its text, not yet escaped.
+    pub text: String,
+}
+
+impl Item {
+    /// The line of the log, with its newline: `TIME #NUMBER KIND TARGET TEXT`.
+    pub fn log_line(&self) -> String {
+        let time = humantime::format_rfc3339_seconds(self.at);
+        let target = self.target.as_deref().unwrap_or("-");
+        format!("{time} #{} {} {target} {}\n", self.number, self.kind, self.text)
+    }
 }
 
 /// How many names the START message spells out; the others it counts.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser};
 
-use crate::config::Secret;
+use crate::secret::Secret;
 use crate::target::{Family, TargetOptions, digits, quote};
 
 /// What was typed on the command line, each value checked on its own. What it means is `Config`'s.

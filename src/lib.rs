@@ -6,7 +6,8 @@
 //! [`writer`], which brings it to the log and to Slack ([`sink`]).
 //!
 //! Pure (no clock, socket, file or thread; times come in, the next wake-up goes out): [`wire`], [`flight`],
-//! [`schedule`], [`judge`], [`event`], [`outbox`], [`flags`], [`config`], [`target`]. `make lint` sees to that.
+//! [`schedule`], [`judge`], [`event`], [`outbox`], [`flags`], [`config`],
+//! [`secret`], [`target`]. `make lint` sees to that.
 
 #[cfg(not(unix))]
 compile_error!("reachabilitycheck needs Unix sockets");
@@ -25,6 +26,7 @@ pub mod probe;
 pub mod resolver;
 pub mod run;
 pub mod schedule;
+pub mod secret;
 pub mod sink;
 pub mod state;
 pub mod stats;

@@ -6,31 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
+pub use crate::event::Item;
 use crate::event::Kind;
-
-/// A notification for Slack.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
-    /// Its number, higher than any before.
-    pub number: u64,
-    /// When it happened.
-    pub at: SystemTime,
-    /// What happened.
-    pub kind: Kind,
-    /// The name of the target that it is about; None: about none or all.
-    pub target: Option<String>,
-    /// Its text, not yet escaped.
-    pub text: String,
-}
-
-impl Item {
-    /// The line of the log, with its newline: `TIME #NUMBER KIND TARGET TEXT`.
-    pub fn log_line(&self) -> String {
-        let time = humantime::format_rfc3339_seconds(self.at);
-        let target = self.target.as_deref().unwrap_or("-");
-        format!("{time} #{} {} {target} {}\n", self.number, self.kind, self.text)
-    }
-}
 
 /// Why a message was not delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,16 +13,17 @@ use signal_hook::iterator::Signals;
 
 use crate::checkup;
 use crate::clock::Clock;
-use crate::config::{Config, Given, Output, Secret};
-use crate::event::{Event, Subject};
+use crate::config::{Config, Given, Output};
+use crate::event::{Event, Item, Subject};
 use crate::flags::{self, Typed};
 use crate::fleet::Fleet;
-use crate::outbox::{Item, Outbox};
+use crate::outbox::Outbox;
+use crate::secret::Secret;
 use crate::sink::log::LogFile;
 use crate::sink::slack::{self, Slack};
 use crate::state::{Memory, Opened, StateFile};
 use crate::sync::{self, lock};
-use crate::target::{Check, Target, shown};
+use crate::target::{Target, shown};
 use crate::view::{Screen, summary};
 use crate::writer::{Message, OnRefusal, Sinks, Writer};
 
@@ -261,9 +262,4 @@ fn open_log(path: &Path) -> Result<LogFile, String> {
             shown(&path.to_string_lossy())
         )
     })
-}
-
-/// Is it checked by ICMP?
-pub fn is_icmp(target: &Target) -> bool {
-    target.check == Check::Icmp
 }

@@ -14,8 +14,8 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::event::{Kind, Loss};
-use crate::outbox::{BOUND, Item, Outbox};
+use crate::event::{Item, Kind, Loss};
+use crate::outbox::{BOUND, Outbox};
 use crate::sys;
 use crate::target::shown;
 

@@ -220,6 +220,11 @@ impl TargetOptions {
 }
 
 impl Target {
+    /// Is it checked by ICMP?
+    pub fn is_icmp(&self) -> bool {
+        self.check == Check::Icmp
+    }
+
     /// Reads one target word. `typed` holds the options that apply to it.
     ///
     /// # Errors

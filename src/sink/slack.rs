@@ -11,8 +11,8 @@ use ureq::tls::TlsConfig;
 use ureq::tls::{self, PemItem, RootCerts};
 use ureq::typestate::AgentScope;
 
-use crate::config::Secret;
 use crate::outbox::Refused;
+use crate::secret::Secret;
 
 /// A POST may take this long in all: name, connection, TLS, answer.
 pub const LIMIT: Duration = Duration::from_secs(10);
