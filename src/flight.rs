@@ -21,6 +21,8 @@ pub struct Launch {
     pub cookie: u64,
     /// Which of the probe's sockets sent it.
     pub socket: u32,
+    /// Where only the kernel's stamps tell how far it came: the how manieth datagram of the socket it was.
+    pub stamped: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +30,17 @@ struct Entry {
     launch: Launch,
     /// The ICMP error that came for it: the reason, should no answer come.
     hint: Option<Reason>,
+    way: Way,
     settled: Option<(Duration, Outcome)>,
+}
+
+/// How far a datagram came on this machine, by the kernel's stamps.
+#[derive(Clone, Copy, Debug, Default)]
+struct Way {
+    /// To the interface's queue.
+    queued: bool,
+    /// To the driver.
+    left: bool,
 }
 
 /// The checks that have begun and are not judged yet.
@@ -38,12 +50,15 @@ pub struct Flight {
     entries: VecDeque<Entry>,
     /// Of the entries, those without an outcome.
     open: usize,
+    /// The stamps of the last answered check. Not every path gives all of them, so the absence of one only tells
+    /// something where it was there before.
+    given: Way,
 }
 
 impl Flight {
     /// No check yet; each will have `timeout` for its answer.
     pub fn new(timeout: Duration) -> Flight {
-        Flight { timeout, entries: VecDeque::with_capacity(4), open: 0 }
+        Flight { timeout, entries: VecDeque::with_capacity(4), open: 0, given: Way::default() }
     }
 
     /// How long an answer may take.
@@ -54,13 +69,13 @@ impl Flight {
     /// A check was sent.
     pub fn launch(&mut self, launch: Launch) {
         self.open += 1;
-        self.entries.push_back(Entry { launch, hint: None, settled: None });
+        self.entries.push_back(Entry { launch, hint: None, way: Way::default(), settled: None });
     }
 
     /// A check whose outcome was known at once, as when it could not be sent.
     pub fn settled(&mut self, number: u64, at: Duration, outcome: Outcome) {
-        let launch = Launch { number, sent: at, sequence: 0, cookie: 0, socket: 0 };
-        self.entries.push_back(Entry { launch, hint: None, settled: Some((at, outcome)) });
+        let launch = Launch { number, sent: at, sequence: 0, cookie: 0, socket: 0, stamped: None };
+        self.entries.push_back(Entry { launch, hint: None, way: Way::default(), settled: Some((at, outcome)) });
     }
 
     /// An answer arrived at `arrived` with this sequence number and a payload that `genuine` accepts for the
@@ -75,6 +90,7 @@ impl Flight {
         }
         let rtt = arrived.saturating_sub(entry.launch.sent);
         entry.settled = Some((arrived, Outcome::Answered(rtt)));
+        self.given = entry.way;
         self.open -= 1;
         true
     }
@@ -90,7 +106,16 @@ impl Flight {
         }
     }
 
-    /// Checks whose time is over at `now` are unanswered. Call it only after the sockets were read until they were
+    /// The kernel says how far the socket's datagram of this index came: to the queue, or to the driver.
+    pub fn stamped(&mut self, socket: u32, index: u32, left: bool) {
+        let ours = |entry: &&mut Entry| entry.launch.socket == socket && entry.launch.stamped == Some(index);
+        if let Some(entry) = self.entries.iter_mut().find(ours) {
+            entry.way.queued = true;
+            entry.way.left |= left;
+        }
+    }
+
+    /// Checks whose time is over at `now` are unanswered, or unsent if the kernel's stamps show that they never left. Call it only after the sockets were read until they were
     /// empty, with a `now` from before that.
     pub fn expire(&mut self, now: Duration) {
         for entry in &mut self.entries {
@@ -99,8 +124,17 @@ impl Flight {
                 break; // Those behind it were sent later.
             }
             if entry.settled.is_none() {
-                let reason = entry.hint.unwrap_or(What::NoAnswer.into());
-                entry.settled = Some((deadline, Outcome::Unanswered(reason)));
+                let lost = match (entry.launch.stamped, entry.way) {
+                    _ if entry.hint.is_some() => None,
+                    (Some(_), Way { queued: false, .. }) if self.given.queued => Some(What::NotPermitted),
+                    (Some(_), Way { left: false, .. }) if self.given.left => Some(What::QueueFull),
+                    _ => None,
+                };
+                let outcome = match lost {
+                    Some(what) => Outcome::Unsent(what.into()),
+                    None => Outcome::Unanswered(entry.hint.unwrap_or(What::NoAnswer.into())),
+                };
+                entry.settled = Some((deadline, outcome));
                 self.open -= 1;
             }
         }
@@ -160,6 +194,7 @@ mod tests {
                 sequence: number as u16,
                 cookie: number,
                 socket: 1,
+                stamped: None,
             });
         }
         flight
@@ -200,6 +235,35 @@ mod tests {
         assert_eq!(flight.next_deadline(), Some(ms(1200)));
         flight.expire(ms(1200));
         assert_eq!(all(&mut flight), [(1, Outcome::Answered(ms(200))), (2, Outcome::Unanswered(reason))]);
+    }
+
+    /// The absence of a stamp tells something only where the last answered check had it.
+    #[test]
+    fn stamps_tell_what_never_left() {
+        let outcomes = |stamps: &[(u32, bool)]| {
+            let mut flight = Flight::new(ms(1000));
+            for number in 0..4 {
+                let (sequence, stamped) = (number as u16, Some(number as u32));
+                flight.launch(Launch { number, sent: ms(number), sequence, cookie: 0, socket: 1, stamped });
+            }
+            for (index, left) in stamps {
+                flight.stamped(1, *index, *left);
+            }
+            flight.answer(ms(5), 1, 0, |_| true);
+            flight.expire(ms(2000));
+            all(&mut flight)[1..].iter().map(|check| check.1).collect::<Vec<_>>()
+        };
+        let unsent = |what: What| Outcome::Unsent(what.into());
+        let silent = Outcome::Unanswered(What::NoAnswer.into());
+        assert_eq!(outcomes(&[]), [silent; 3]);
+        assert_eq!(
+            outcomes(&[(0, false), (1, false)]),
+            [silent, unsent(What::NotPermitted), unsent(What::NotPermitted)]
+        );
+        let stamps = [(0, false), (0, true), (1, false), (1, true), (2, false)];
+        assert_eq!(outcomes(&stamps), [silent, unsent(What::QueueFull), unsent(What::NotPermitted)]);
+        // A driver that gives no stamp of its own.
+        assert_eq!(outcomes(&[(0, false), (1, false), (2, false), (3, false)]), [silent; 3]);
     }
 
     #[test]

@@ -268,6 +268,8 @@ impl Monitor {
         match check.outcome {
             Outcome::Answered(_) => progress.unanswered = 0,
             Outcome::Unanswered(_) => progress.unanswered += 1,
+            // Found out late: the kernel did not say so when it was sent, or the probe would have a new socket already.
+            Outcome::Unsent(_) if check.ended > check.sent => progress.unanswered += 1,
             Outcome::Unsent(_) => {}
         }
         let due = progress.unanswered >= REOPEN_AFTER;

@@ -23,6 +23,17 @@ pub struct Received {
     pub arrived: Option<SystemTime>,
     /// From the error queue: the ICMP error.
     pub error: Option<IcmpError>,
+    /// From the error queue: how far a datagram of ours came.
+    pub stamp: Option<Stamp>,
+}
+
+/// News of a datagram that was sent: `SOF_TIMESTAMPING_OPT_ID` in the kernel's timestamping.rst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// The how manieth of the socket, from 0.
+    pub index: u32,
+    /// True: it was handed to the network driver. False: it came as far as the interface's queue.
+    pub left: bool,
 }
 
 /// An ICMP error from the error queue: `struct sock_extended_err` of ip(7).
@@ -53,16 +64,30 @@ pub fn lock_file(file: BorrowedFd<'_>) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Asks for a [`Stamp`] for each datagram when it reaches the interface's queue, and when it leaves it. Errors: as
+/// setsockopt(2); the caller goes on without.
+pub fn want_stamps(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = libc::SOF_TIMESTAMPING_TX_SCHED
+        | libc::SOF_TIMESTAMPING_TX_SOFTWARE
+        | libc::SOF_TIMESTAMPING_SOFTWARE
+        | libc::SOF_TIMESTAMPING_OPT_ID
+        | libc::SOF_TIMESTAMPING_OPT_TSONLY;
+    set_option_to(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, flags as libc::c_int)
+}
+
 fn set_option(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int) -> io::Result<()> {
-    let on: libc::c_int = 1;
+    set_option_to(socket, level, name, 1)
+}
+
+fn set_option_to(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the value is an int that lives through the call, and its true size is given.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             level,
             name,
-            ptr::from_ref(&on).cast(),
-            mem::size_of_val(&on) as libc::socklen_t,
+            ptr::from_ref(&value).cast(),
+            mem::size_of_val(&value) as libc::socklen_t,
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -118,6 +143,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], errors: bool) -> io::R
         from: if header.msg_namelen == 0 { None } else { ip_of(&bytes_of(&address)) },
         arrived: None,
         error: None,
+        stamp: None,
     };
     // SAFETY: the kernel filled `control` up to msg_controllen; CMSG_FIRSTHDR and CMSG_NXTHDR stay inside it, and
     // each cmsg_len counts its header and data.
@@ -139,6 +165,7 @@ fn note_control(received: &mut Received, level: i32, kind: i32, data: &[u8]) {
         (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => received.arrived = timestamp(data),
         (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
             received.error = extended_error(data);
+            received.stamp = stamp(data);
         }
         _ => {}
     }
@@ -152,6 +179,17 @@ fn timestamp(data: &[u8]) -> Option<SystemTime> {
         _ => return None,
     };
     Some(SystemTime::UNIX_EPOCH + Duration::new(seconds.try_into().ok()?, nanos.try_into().ok()?))
+}
+
+/// The same struct, of a datagram that was sent: origin 4, what happened in its info, the datagram's index in its data.
+fn stamp(data: &[u8]) -> Option<Stamp> {
+    const ORIGIN_TIMESTAMPING: u8 = 4;
+    const LEFT: u32 = 0;
+    const QUEUED: u32 = 1;
+    let head: &[u8; 16] = data.first_chunk()?;
+    let [_, _, _, _, origin, _, _, _, a, b, c, d, e, f, g, h] = *head;
+    let (info, index) = (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]));
+    (origin == ORIGIN_TIMESTAMPING && matches!(info, LEFT | QUEUED)).then_some(Stamp { index, left: info == LEFT })
 }
 
 /// `struct sock_extended_err` (errno u32, origin, type, code, pad, info u32, data u32), then the sender's address.

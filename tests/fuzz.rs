@@ -92,7 +92,14 @@ fn packets() {
             }
         }
         let mut flight = Flight::new(Duration::from_secs(1));
-        flight.launch(Launch { number: 1, sent: Duration::ZERO, sequence: 1, cookie: COOKIE, socket: 1 });
+        flight.launch(Launch {
+            number: 1,
+            sent: Duration::ZERO,
+            sequence: 1,
+            cookie: COOKIE,
+            socket: 1,
+            stamped: None,
+        });
         let body = wire::ipv4_body(&packet);
         let accepted = body.is_some_and(|body| {
             Echo::parse(body).is_some_and(|(echo, payload)| {

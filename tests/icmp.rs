@@ -285,7 +285,6 @@ fn check_row(row: &Row, kind: &str, ended: &Ended, name: &str, v6: bool, packets
     }
     // By chance a late answer to an identifier that was given up meets the dgram socket that has the same now.
     let chance = if kind == "dgram" { 3 } else { 0 };
-    // FAILS NOW, now and then: a raw socket takes in what comes between its making and its filter.
     if row.strays.is_some_and(|strays| !(strays..=strays + chance).contains(&summary.strays)) {
         wrong.push(format!("wanted strays {:?}: {summary:?}", row.strays));
     }
@@ -610,7 +609,6 @@ lab_test!(own_address_is_replaced, ["raw"], |lab| {
             println!("{name} {summary:?}");
             assert!(ended.stdout.contains(&format!("{name}: seq=20 time=")), "{}", ended.stdout);
             assert_eq!(summary.xmt + summary.unsent, 20);
-            // FAILS NOW: IPv6 by raw sockets, 15: the kernel goes on sending from the address that is gone.
             assert!(summary.rcv >= 17, "{}", ended.stdout);
         }
         only(&ended.log, &["LOSS"]);
@@ -634,7 +632,7 @@ lab_test!(output_firewall_is_no_loss, ["raw", "nft"], |lab| {
         let (ended, after) = (monitor.stop(), echoes(lab));
         for (_, name) in families(lab) {
             let summary = summary(&ended.stdout, name);
-            // FAILS NOW: IPv6 by dgram sockets: the kernel (6.18) says of each that it was sent.
+            // IPv6 by dgram sockets, too, where the kernel says of each that it was sent.
             assert_eq!((summary.rcv, summary.unsent >= 10), (summary.xmt, true), "{}", ended.stdout);
             let reason = "(not sent: not permitted by this machine (firewall?)); packet loss unchanged at 0.00%";
             assert!(texts(&ended.log, name, "DOWN")[0].ends_with(reason), "{}", ended.log);
@@ -666,7 +664,7 @@ lab_test!(full_send_queue_is_no_loss, ["raw", "tc"], |lab| {
         for (_, name) in families(lab) {
             let summary = summary(&ended.stdout, name);
             println!("{name} {summary:?}");
-            // FAILS NOW: IPv6 by dgram sockets: the kernel (6.18) says of each that it was sent.
+            // IPv6 by dgram sockets, too, where the kernel says of each that it was sent.
             assert_eq!((summary.xmt, summary.xmt + summary.unsent), (summary.rcv, 100), "{name}");
             assert!(summary.unsent > 0, "{name}: {summary:?}");
             assert!(ended.stdout.contains(" not sent: send queue is full"), "{}", ended.stdout);

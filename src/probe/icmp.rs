@@ -4,6 +4,7 @@
 //! (`CAP_NET_RAW`, raw(7)). An answer counts only if type, source, identifier, sequence number and the whole payload
 //! with its cookie match, and its checksum is right (the kernel checks it, except on a raw IPv4 socket, where we do).
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
@@ -69,6 +70,9 @@ struct IcmpSocket {
     number: u32,
     /// Was any check answered on it?
     answered: bool,
+    /// Datagrams sent, where the kernel stamps them. An IPv6 dgram socket is told that all is sent, also what the
+    /// firewall or a full queue of this machine dropped; the stamps tell the truth.
+    stamped: Cell<Option<u32>>,
 }
 
 /// The echo request that goes out on an earlier socket, while the target is down, beside the first check of each new one.
@@ -299,9 +303,12 @@ fn send(
         // An ICMP error for an earlier check may have been pending, and this call got it. Take it off the queue and
         // send once more: the check itself has not failed yet.
         read_errors(socket, buffer, flight);
+        // Whether the kernel counted the failed one is not known.
+        socket.stamped.set(None);
         send_once()
     })?;
-    Ok(Launch { number, sent, sequence, cookie, socket: socket.number })
+    let stamped = socket.stamped.replace(socket.stamped.get().map(|count| count.wrapping_add(1)));
+    Ok(Launch { number, sent, sequence, cookie, socket: socket.number, stamped })
 }
 
 /// Opens a dgram socket, else a raw one. Errors: of the raw socket where both are refused, of any option that was
@@ -331,8 +338,8 @@ fn open(settings: &Settings, peer: IpAddr, number: u32, identifier: u16) -> io::
             Version::V6 => socket.set_tclass_v6(tos.into())?,
         }
     }
-    // Without them the reasons are fewer and a round trip ends when we wake: worse, not wrong.
-    let _ = sys::want_control_messages(socket.as_fd(), version);
+    let stamped = !raw && version == Version::V6 && sys::want_stamps(socket.as_fd()).is_ok();
+    let stamped = Cell::new(stamped.then_some(0));
     let peer_address = endpoint(peer, 0);
     if raw {
         socket.attach_filter(&replies_only(version, identifier))?;
@@ -348,7 +355,9 @@ fn open(settings: &Settings, peer: IpAddr, number: u32, identifier: u16) -> io::
         };
         socket.bind(&endpoint(any, 0))?;
     }
-    Ok(IcmpSocket { socket, peer, peer_address, version, raw, identifier, number, answered: false })
+    // Without them the reasons are fewer and a round trip ends when we wake: worse, not wrong.
+    let _ = sys::want_control_messages(socket.as_fd(), version);
+    Ok(IcmpSocket { socket, peer, peer_address, version, raw, identifier, number, answered: false, stamped })
 }
 
 fn no_descriptor(error: &io::Error) -> bool {
@@ -390,7 +399,11 @@ fn read_answers(
     mut asked: Option<&mut Flight>,
     clock: &Clock,
 ) -> u64 {
-    let mut strays = 0;
+    // Before the answers: the stamps of an answered check tell which ones this path gives.
+    if socket.stamped.get().is_some() {
+        read_errors(socket, buffer, flight);
+    }
+    let (mut strays, mut unexplained) = (0, 0);
     for _ in 0..READS_AT_ONCE {
         let received = match sys::receive(socket.socket.as_fd(), buffer, false) {
             Ok(received) => received,
@@ -401,8 +414,12 @@ fn read_answers(
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => {
-                // An ICMP error is pending. Taking it off its queue clears it; if there is none after all, stop here.
+                // An ICMP error was pending, and this call took it. What it quotes is on the error queue; a socket that
+                // has an error and nothing there, again and again, is left for the next time.
                 if read_errors(socket, buffer, flight) == 0 {
+                    unexplained += 1;
+                }
+                if unexplained > 3 {
                     break;
                 }
                 continue;
@@ -448,7 +465,9 @@ fn read_errors(socket: &IcmpSocket, buffer: &mut [u8], flight: &mut Flight) -> u
             return count;
         };
         let quoted = buffer.get(..received.length).unwrap_or_default();
-        if let (Some(error), Some((echo, _))) = (received.error, Echo::parse(quoted)) {
+        if let Some(stamp) = received.stamp {
+            flight.stamped(socket.number, stamp.index, stamp.left);
+        } else if let (Some(error), Some((echo, _))) = (received.error, Echo::parse(quoted)) {
             // On a raw socket the error may belong to another program that pings the same host.
             let ours = echo.kind == socket.version.request() && (!socket.raw || echo.identifier == socket.identifier);
             if ours {
