@@ -60,8 +60,13 @@ impl Fleet {
                 continue;
             }
             // Its thread may not have ended yet; the new one must not be taken for it.
+            let mut known = known(&target.name);
             if let Some(changed) = before.iter().find(|watched| watched.target.name == target.name) {
                 changed.stop();
+                // The outage went on since it was told.
+                if let Some(down) = &mut known.down {
+                    down.failed = down.failed.max(changed.stats.read().failed);
+                }
             }
             let (stats, stop) = (Arc::<Stats>::default(), Arc::<AtomicBool>::default());
             let monitor = Monitor {
@@ -73,7 +78,7 @@ impl Fleet {
                 clock: self.clock,
                 events: self.events.clone(),
                 verbose: self.verbose.clone(),
-                known: known(&target.name),
+                known,
                 stats: Arc::clone(&stats),
                 count: self.count,
                 first: start + spread(index, targets.len(), target.options.interval),

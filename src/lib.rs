@@ -7,7 +7,7 @@
 //!
 //! Pure (no clock, socket, file or thread; times come in, the next wake-up goes out): [`wire`], [`flight`],
 //! [`schedule`], [`judge`], [`event`], [`outbox`], [`flags`], [`config`],
-//! [`secret`], [`target`]. `make lint` sees to that.
+//! [`proxy`], [`secret`], [`target`]. `make lint` sees to that.
 
 #[cfg(not(unix))]
 compile_error!("reachabilitycheck needs Unix sockets");
@@ -23,6 +23,7 @@ pub mod judge;
 pub mod monitor;
 pub mod outbox;
 pub mod probe;
+pub mod proxy;
 pub mod resolver;
 pub mod run;
 pub mod schedule;

@@ -88,7 +88,7 @@ fn configure(typed: &Typed) -> Result<Config, String> {
 
 /// The webhook, with the roots that it may need. Errors: one line that names the file.
 fn webhook(url: Secret, ca_file: Option<&Path>) -> Result<Slack, String> {
-    let mut slack = Slack::new(url);
+    let mut slack = Slack::new(url, |name| std::env::var(name).ok())?;
     if let Some(path) = ca_file {
         let name = shown(&path.to_string_lossy());
         let pem = fs::read(path).map_err(|error| format!("--ca-file: {name} cannot be read: {error}"))?;
@@ -234,9 +234,10 @@ fn restore(
     screen: &Screen,
 ) -> Result<(Memory, Outbox, Option<StateFile>), String> {
     let Some(path) = path else {
-        return Ok((Memory::default(), Outbox::default(), None));
+        let number = log.and_then(|log| log.last_number()).unwrap_or(0);
+        return Ok((Memory::of_number(number), Outbox::default(), None));
     };
-    let Opened { file, memory, outbox, made, damaged } = StateFile::open(path)?;
+    let Opened { file, mut memory, outbox, damaged } = StateFile::open(path)?;
     if let Some(aside) = damaged {
         let (path, aside) = (path.to_string_lossy(), aside.to_string_lossy());
         screen.err(&format!(
@@ -245,12 +246,13 @@ fn restore(
             shown(&aside)
         ));
     }
-    if let Some(log) = log {
-        // Without a number in the log (new, or just rotated) nobody can tell what it lacks.
-        if let Some(last) = log.last_number() {
-            let lines = made.iter().filter(|item| item.number > last).map(Item::log_line);
-            log.add(&lines.collect::<String>());
+    match log {
+        // Written with the first batch, which the START is in.
+        Some(log) => {
+            let missing = memory.missing_in_log(log.last_number().unwrap_or(0));
+            log.add(&missing.map(Item::log_line).collect::<String>());
         }
+        None => memory.all_logged(),
     }
     Ok((memory, outbox, Some(file)))
 }

@@ -52,6 +52,10 @@ pub struct Memory {
     pub number: u64,
     /// By the target's name.
     pub targets: BTreeMap<String, Known>,
+    /// Notifications up to this number are in the log.
+    logged: u64,
+    /// Notifications that are not, as far as is known.
+    unlogged: BTreeMap<u64, Item>,
 }
 
 /// What a state file held.
@@ -93,11 +97,20 @@ pub enum Record {
 }
 
 impl Memory {
+    /// A memory of nothing but the last number.
+    pub fn of_number(number: u64) -> Memory {
+        Memory { number, ..Memory::default() }
+    }
+
     /// Takes a change of what is known.
     pub fn apply(&mut self, record: &Record) {
         match record {
             Record::Made { item, known, .. } => {
                 self.number = self.number.max(item.number);
+                self.unlogged.insert(item.number, item.clone());
+                while self.unlogged.len() > BOUND {
+                    self.unlogged.pop_first();
+                }
                 if let (Some(target), Some(known)) = (&item.target, known) {
                     self.targets.insert(target.clone(), known.clone());
                 }
@@ -109,15 +122,38 @@ impl Memory {
         }
     }
 
+    /// The log has all notifications so far, or there is none.
+    pub fn all_logged(&mut self) {
+        self.log_has(self.number);
+    }
+
+    fn log_has(&mut self, number: u64) {
+        self.logged = self.logged.max(number);
+        self.unlogged = self.unlogged.split_off(&(self.logged + 1));
+    }
+
+    /// The log's last number is this: what is missing there, oldest first. Numbers go on from it at least.
+    pub fn missing_in_log(&mut self, last: u64) -> impl Iterator<Item = &Item> {
+        self.log_has(last);
+        self.number = self.number.max(last);
+        self.unlogged.values()
+    }
+
     /// The whole state as the lines of a new file.
     fn lines(&self, outbox: &Outbox) -> String {
-        let head = json!({ "reachabilitycheck": 1, "number": self.number, "dropped": outbox.dropped() });
-        let mut lines = format!("{head}\n");
+        let dropped = outbox.dropped();
+        let head = json!({ "reachabilitycheck": 1, "number": self.number, "logged": self.logged, "dropped": dropped });
+        let mut lines = sealed(&head);
         for (target, known) in &self.targets {
-            lines.push_str(&line(&Record::Known { target: target.clone(), known: known.clone() }));
+            let record = Record::Known { target: target.clone(), known: known.clone() };
+            lines.push_str(&line(&record, self.logged));
         }
-        for item in outbox.waiting() {
-            lines.push_str(&line(&Record::Made { item: item.clone(), waits: true, known: None }));
+        let waiting = outbox.waiting().map(|item| (item.number, (item, true)));
+        let unlogged = self.unlogged.values().map(|item| (item.number, (item, false)));
+        // What is both waits.
+        let items: BTreeMap<u64, (&Item, bool)> = unlogged.chain(waiting).collect();
+        for (item, waits) in items.into_values() {
+            lines.push_str(&line(&Record::Made { item: item.clone(), waits, known: None }, self.logged));
         }
         lines
     }
@@ -150,10 +186,7 @@ impl Found {
     fn read(&mut self, bytes: &[u8]) -> bool {
         let mut whole = bytes.is_empty() || bytes.ends_with(b"\n");
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            whole &= match serde_json::from_slice::<Value>(line) {
-                Ok(value) => self.take(&value).is_some(),
-                Err(_) => false,
-            };
+            whole &= unsealed(line).is_some_and(|value| self.take(&value).is_some());
         }
         whole
     }
@@ -162,19 +195,41 @@ impl Found {
         if let Some(version) = value.get("reachabilitycheck") {
             self.memory.number = self.memory.number.max(value.get("number")?.as_u64()?);
             self.dropped = value.get("dropped")?.as_u64()?;
+            self.memory.log_has(value.get("logged")?.as_u64()?);
             return (version.as_u64()? == 1).then_some(());
         }
         self.apply(record(value)?);
+        if let Some(logged) = value.get("logged").and_then(Value::as_u64) {
+            self.memory.log_has(logged);
+        }
         Some(())
     }
 }
 
-/// A change as a line of the file.
-fn line(record: &Record) -> String {
+/// A line of the file: the JSON, and a checksum of it, for one changed digit in a file is damage too.
+fn sealed(value: &Value) -> String {
+    let json = value.to_string();
+    format!("{json} {:08x}\n", checksum(json.as_bytes()))
+}
+
+/// The JSON of a whole line.
+fn unsealed(line: &[u8]) -> Option<Value> {
+    let (json, seal) = line.split_at_checked(line.len().checked_sub(9)?)?;
+    let whole = seal == format!(" {:08x}", checksum(json)).as_bytes();
+    serde_json::from_slice(json).ok().filter(|_| whole)
+}
+
+/// FNV-1a, 32 bits: against accidents, not against people.
+fn checksum(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
+/// A change as a line of the file; `logged`: see [`Memory`].
+fn line(record: &Record, logged: u64) -> String {
     let value = match record {
         Record::Made { item, waits, known } => json!({
             "made": item.number, "at": millis(item.at), "kind": item.kind.to_string(), "target": item.target,
-            "text": item.text, "waits": waits, "known": known.as_ref().map(known_value),
+            "text": item.text, "waits": waits, "known": known.as_ref().map(known_value), "logged": logged,
         }),
         Record::Sent { numbers, dropped } => {
             let ranges: Vec<[u64; 2]> = numbers.iter().map(|range| [*range.start(), *range.end()]).collect();
@@ -182,7 +237,7 @@ fn line(record: &Record) -> String {
         }
         Record::Known { target, known } => json!({ "target": target, "known": known_value(known) }),
     };
-    format!("{value}\n")
+    sealed(&value)
 }
 
 fn record(value: &Value) -> Option<Record> {
@@ -265,8 +320,6 @@ pub struct Opened {
     pub memory: Memory,
     /// What it held for Slack.
     pub outbox: Outbox,
-    /// Notifications in it that were made since the file was last written anew: the log may lack the newest.
-    pub made: Vec<Item>,
     /// A damaged file was moved here.
     pub damaged: Option<PathBuf>,
 }
@@ -283,7 +336,6 @@ impl StateFile {
         let whole = found.read(&bytes);
         let Found { memory, waiting, dropped } = found;
         let outbox = Outbox::restore(waiting.into_values().collect(), dropped);
-        let made = made(&bytes);
         let mut damaged = None;
         if !whole {
             let aside = sibling(path, ".damaged");
@@ -300,7 +352,7 @@ impl StateFile {
             retry_at: None,
         };
         state.rewrite(&memory, &outbox).map_err(|error| wrong(&format_args!("cannot be written: {error}")))?;
-        Ok(Opened { file: state, memory, outbox, made, damaged })
+        Ok(Opened { file: state, memory, outbox, damaged })
     }
 
     /// Brings changes, already in `memory` and `outbox`, to disk. Errors: of write or sync; nothing of it is in the file then, and
@@ -312,7 +364,7 @@ impl StateFile {
         let result = if self.behind || self.length > self.needed + SLACK_SPACE {
             self.rewrite(memory, outbox)
         } else {
-            self.append(&records.iter().map(line).collect::<String>())
+            self.append(&records.iter().map(|record| line(record, memory.logged)).collect::<String>())
         };
         self.behind = result.is_err();
         self.retry_at = self.behind.then_some(now + RETRY);
@@ -406,18 +458,6 @@ fn lock(path: &Path) -> Result<File, String> {
         }
     }
     Err("is replaced again and again".to_owned())
-}
-
-/// The notifications in the lines, in their order.
-fn made(bytes: &[u8]) -> Vec<Item> {
-    let lines = bytes.split(|byte| *byte == b'\n');
-    let values = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-    values
-        .filter_map(|value| match record(&value)? {
-            Record::Made { item, .. } => Some(item),
-            _ => None,
-        })
-        .collect()
 }
 
 fn sibling(path: &Path, ending: &str) -> PathBuf {

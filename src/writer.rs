@@ -297,6 +297,9 @@ impl Desk {
             }
             self.log_fails = failed.is_some();
         }
+        if !self.log_fails {
+            self.memory.all_logged();
+        }
         if self.show && !lines.is_empty() {
             screen.out(lines);
         }

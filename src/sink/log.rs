@@ -1,6 +1,6 @@
 //! The notification log: one line a notification, appended and synced a batch at a time.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -66,7 +66,8 @@ impl LogFile {
     /// The number of the last notification in the file, if one stands near its end: `#17` is the second word of a line.
     pub fn last_number(&self) -> Option<u64> {
         let mut file = open(&self.path).ok()?;
-        let length = file.metadata().ok()?.len();
+        // A pipe has no end to look at.
+        let length = file.metadata().ok().filter(Metadata::is_file)?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;
         let mut tail = Vec::new();
         file.read_to_end(&mut tail).ok()?;

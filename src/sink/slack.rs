@@ -2,16 +2,18 @@
 //!
 //! The webhook's URL is a secret: no error text of this file comes from a value that could contain it.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ureq::Agent;
 use ureq::config::ConfigBuilder;
-use ureq::tls::TlsConfig;
+use ureq::http::Uri;
 #[cfg(feature = "tls")]
-use ureq::tls::{self, PemItem, RootCerts};
+use ureq::tls::{self, PemItem, RootCerts, TlsConfig};
 use ureq::typestate::AgentScope;
+use ureq::{Proxy, ProxyProtocol};
 
 use crate::outbox::Refused;
+use crate::proxy;
 use crate::secret::Secret;
 
 /// A POST may take this long in all: name, connection, TLS, answer.
@@ -40,39 +42,63 @@ fn escape(text: &str) -> String {
 /// The webhook, ready to post to. The TLS part is only made when the first message is sent.
 pub struct Slack {
     url: Secret,
+    proxy: Option<Proxy>,
     agent: Option<Agent>,
     /// Trusts the roots of `--ca-file` alone: asked when the built-in ones do not know who issued the certificate.
     second: Option<Agent>,
 }
 
 impl Slack {
-    /// A webhook at this URL, which the options have checked.
-    pub fn new(url: Secret) -> Slack {
-        Slack { url, agent: None, second: None }
+    /// A webhook at this URL, which the options have checked, through the proxy that the environment's variables ask for.
+    /// Errors: a proxy that cannot be used; the caller exits with 2. Passing it over could let out what it keeps in.
+    pub fn new(url: Secret, variable: impl Fn(&str) -> Option<String>) -> Result<Slack, String> {
+        let uri = url.expose().parse::<Uri>().map_err(|_| "the webhook's URL cannot be read".to_owned())?;
+        let https = uri.scheme_str() == Some("https");
+        let proxy = match proxy::choose(https, uri.host().unwrap_or_default(), variable) {
+            None => None,
+            Some((name, value)) => match Proxy::new(value.trim()) {
+                Ok(proxy) if matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https) => Some(proxy),
+                _ => return Err(format!("{name}: not a proxy that can be used; accepted: http://host:port")),
+            },
+        };
+        Ok(Slack { url, proxy, agent: None, second: None })
     }
 
     /// Trusts these PEM certificates as well. Errors: what is wrong with them; the caller exits with 2.
+    #[cfg(feature = "tls")]
     pub fn trust(&mut self, pem: &[u8]) -> Result<(), String> {
         let tls = roots(pem)?;
-        self.second = Some(agent_with(|config| config.tls_config(tls)));
+        self.second = Some(agent_with(|config| config.tls_config(tls).proxy(self.proxy.clone())));
         Ok(())
+    }
+
+    /// Without TLS there is nothing to trust. Errors: always.
+    #[cfg(not(feature = "tls"))]
+    pub fn trust(&mut self, _pem: &[u8]) -> Result<(), String> {
+        Err("this binary was built without TLS".to_owned())
     }
 
     /// Posts one message, within `limit`. Delivered means 200 and `ok`, nothing else: a captive portal says 200 as
     /// well. Errors: the outbox keeps the message and decides when it is tried again.
     pub fn post(&mut self, text: &str, limit: Duration) -> Result<(), Refused> {
         let body = serde_json::json!({ "text": text }).to_string();
+        let begin = Instant::now();
         let send = |agent: &Agent| {
-            let request = agent.post(self.url.expose()).config().timeout_global(Some(limit)).build();
+            let left = limit.saturating_sub(begin.elapsed()).max(Duration::from_millis(1));
+            let request = agent.post(self.url.expose()).config().timeout_global(Some(left)).build();
             request.content_type("application/json").send(&body).map_err(|error| why(&error))
         };
-        let first = send(self.agent.get_or_insert_with(|| agent_with(|config| config)));
+        let proxy = &self.proxy;
+        let first = send(self.agent.get_or_insert_with(|| agent_with(|config| config.proxy(proxy.clone()))));
         // An unknown issuer ends the handshake before anything was sent, so there is nothing to be sent twice.
         let answer = match (first, &self.second) {
             (Err(why), Some(second)) if why == UNKNOWN_ISSUER => send(second),
             (answer, _) => answer,
         };
-        let mut answer = answer.map_err(Refused::later)?;
+        let mut answer = answer.map_err(|why| match proxy {
+            Some(_) => Refused::later(format!("by the proxy of the environment: {why}")),
+            None => Refused::later(why),
+        })?;
         let status = answer.status().as_u16();
         let retry_after = answer
             .headers()
@@ -107,16 +133,19 @@ fn slacks_word(said: Option<String>) -> String {
 /// What a TLS error means. The words are those of rustls, which has no others.
 fn tls_why(error: &str) -> Option<String> {
     let now = humantime::format_rfc3339_seconds(SystemTime::now());
-    let is = |word: &str| error.contains(word);
-    Some(if is("UnknownIssuer") {
+    let lower = error.to_ascii_lowercase();
+    let is = |words: [&str; 2]| words.iter().any(|word| lower.contains(word));
+    Some(if is(["unknownissuer", "unknown issuer"]) {
         UNKNOWN_ISSUER.to_owned()
-    } else if is("NotValidYet") {
+    } else if is(["notvalidyet", "not valid yet"]) {
         format!("TLS: the certificate is not valid yet; is this machine's clock right? It says {now}")
-    } else if is("Expired") {
+    } else if is(["certificate expired", "expired"]) {
         format!("TLS: the certificate has expired, unless this machine's clock is wrong: it says {now}")
-    } else if is("NotValidForName") {
+    } else if is(["notvalidforname", "not valid for name"]) {
         "TLS: the certificate is for another name; is the URL right, or does a proxy answer?".to_owned()
-    } else if is("certificate") {
+    } else if is(["corrupt message", "invalidcontenttype"]) {
+        "TLS: what answers does not speak TLS; is the URL right, or does a captive portal answer?".to_owned()
+    } else if is(["certificate", "received fatal alert"]) {
         format!("TLS: {error}")
     } else {
         return None;
@@ -129,7 +158,8 @@ fn roots(pem: &[u8]) -> Result<TlsConfig, String> {
     let mut roots = Vec::new();
     for item in tls::parse_pem(pem) {
         match item {
-            Ok(PemItem::Certificate(certificate)) => roots.push(certificate),
+            Ok(PemItem::Certificate(certificate)) if is_whole(certificate.der()) => roots.push(certificate),
+            Ok(PemItem::Certificate(_)) => return Err("a certificate in it is damaged".to_owned()),
             Ok(_) => {}
             Err(_) => return Err("a PEM block in it is damaged".to_owned()),
         }
@@ -140,9 +170,19 @@ fn roots(pem: &[u8]) -> Result<TlsConfig, String> {
     Ok(TlsConfig::builder().root_certs(RootCerts::Specific(roots.into())).build())
 }
 
-#[cfg(not(feature = "tls"))]
-fn roots(_pem: &[u8]) -> Result<TlsConfig, String> {
-    Err("this binary was built without TLS".to_owned())
+/// Is it one DER sequence (X.690), as long as its head says? What is not is left out by the TLS library without a word.
+#[cfg(feature = "tls")]
+fn is_whole(der: &[u8]) -> bool {
+    let Some(([0x30, first], rest)) = der.split_first_chunk::<2>() else {
+        return false;
+    };
+    let bytes = usize::from(first & 0x7f);
+    match rest.split_at_checked(bytes) {
+        Some((length, body)) if *first > 0x80 && bytes <= 4 => {
+            length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)) == body.len()
+        }
+        _ => *first < 0x80 && rest.len() == usize::from(*first),
+    }
 }
 
 fn agent_with(more: impl FnOnce(ConfigBuilder<AgentScope>) -> ConfigBuilder<AgentScope>) -> Agent {
@@ -168,6 +208,11 @@ fn why(error: &ureq::Error) -> String {
         ureq::Error::ConnectionFailed => "connection failed".to_owned(),
         ureq::Error::Protocol(_) => "the answer is not HTTP".to_owned(),
         ureq::Error::TlsRequired => "the URL is https, and this binary was built without TLS".to_owned(),
+        ureq::Error::ConnectProxyFailed(said) => match said.split(|c: char| !c.is_ascii_digit()).find(|n| n.len() == 3)
+        {
+            Some(status) => format!("the proxy refuses with status {status}"),
+            None => "the proxy refuses".to_owned(),
+        },
         ureq::Error::InvalidProxyUrl => "the proxy's URL in the environment is wrong".to_owned(),
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => "its URL is not usable".to_owned(),
         ureq::Error::BodyExceedsLimit(_) => "the answer is too long to be Slack's".to_owned(),
