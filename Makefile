@@ -27,7 +27,7 @@ build:
 	$(CARGO) build --release --locked
 
 test:
-	$(CARGO) test --locked
+	$(CARGO) test --locked -- --test-threads=4
 
 lint:
 	$(CARGO) fmt --check

@@ -351,7 +351,14 @@ impl StateFile {
             behind: false,
             retry_at: None,
         };
-        state.rewrite(&memory, &outbox).map_err(|error| wrong(&format_args!("cannot be written: {error}")))?;
+        match state.rewrite(&memory, &outbox) {
+            Ok(()) => {}
+            // A box that boots with a full disk must be watched all the same; the first write says so, and tries again.
+            Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                state.behind = true;
+            }
+            Err(error) => return Err(wrong(&format_args!("cannot be written: {error}"))),
+        }
         Ok(Opened { file: state, memory, outbox, damaged })
     }
 

@@ -311,6 +311,24 @@ lab_test!(lines_that_the_log_could_not_take_survive_two_crashes, ["mount"], |lab
     assert_eq!(kinds(&log), "START DOWN STOP START START START STOP");
 });
 
+// A box that boots with a full disk is watched all the same, and the lines are not lost when there is room again.
+lab_test!(a_full_disk_at_the_start_stops_nothing, ["mount"], |lab| {
+    let _ = lab;
+    let dir = Arc::new(TempDir::new());
+    fs::create_dir(dir.path().join("small")).unwrap();
+    command("mount", &["-t", "tmpfs", "-o", "size=16k", "lab", &dir.file("small")]).unwrap();
+    fill_up(&dir.file("small/filler"));
+    let args = ["dead=127.0.0.1:1", "-i", "10ms", "--log", "small/log"];
+    let mut monitor = Monitor::with(&args).dir(&dir).start();
+    assert!(monitor.wait_line(|all| all.stdout.contains(" DOWN dead "), LONG), "{:#?}", monitor.output());
+    fs::remove_file(dir.path().join("small/filler")).unwrap();
+    let ended = monitor.stop();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert!(ended.stderr.contains("the state cannot be written: No space left"), "{}", ended.stderr);
+    assert_eq!(kinds(&dir.read("small/log")), "START DOWN STOP");
+    assert!(dir.read("small/log.state").contains("\"dead\""), "{}", dir.read("small/log.state"));
+});
+
 /// Writes to a file until its disk is full.
 fn fill_up(path: &str) {
     let mut file = fs::File::create(path).unwrap();

@@ -70,7 +70,7 @@ impl LogFile {
         let length = file.metadata().ok().filter(Metadata::is_file)?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;
         let mut tail = Vec::new();
-        file.read_to_end(&mut tail).ok()?;
+        file.take(TAIL).read_to_end(&mut tail).ok()?;
         let text = String::from_utf8_lossy(&tail);
         let number = |line: &str| line.split(' ').nth(1)?.strip_prefix('#')?.parse().ok();
         text.lines().rev().find_map(number)
