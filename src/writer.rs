@@ -1,7 +1,7 @@
 //! The single writer: numbers the events, brings them to the state and the log, shows them, and posts them to Slack, in
 //! that order, so that whatever is at Slack can be found in the log, and what is not will be sent after a restart.
 //!
-//! What it decides with ([`Desk`]) stands behind a lock that is free while a POST is under way, so that the end of the
+//! What it decides with (its desk) stands behind a lock that is free while a POST is under way, so that the end of the
 //! program can still bring the last events to disk when Slack hangs.
 
 use std::hash::{BuildHasher, RandomState};

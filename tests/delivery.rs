@@ -5,67 +5,18 @@
 mod lab;
 
 use lab::run::{Monitor, TempDir};
+use lab::service::Service;
 use lab::slack::{Answer, Post, Slack};
 use lab::{command, installed, lab_test, wait_until};
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Long enough for the slowest machine; nothing waits so long unless it fails.
 const LONG: Duration = Duration::from_secs(60);
-
-/// A service that can go away and come back on its port.
-struct Service {
-    address: SocketAddr,
-    listener: Arc<Mutex<Option<TcpListener>>>,
-    over: Arc<AtomicBool>,
-}
-
-impl Service {
-    fn start() -> Service {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
-        let (listener, over) = (Arc::new(Mutex::new(Some(listener))), Arc::<AtomicBool>::default());
-        let (for_thread, until) = (Arc::clone(&listener), Arc::clone(&over));
-        // Connections are taken, or the backlog fills up in time.
-        thread::spawn(move || {
-            while !until.load(Ordering::Relaxed) {
-                while for_thread.lock().unwrap().as_ref().is_some_and(|listener| listener.accept().is_ok()) {}
-                thread::sleep(Duration::from_millis(2));
-            }
-        });
-        Service { address, listener, over }
-    }
-
-    fn stop(&mut self) {
-        *self.listener.lock().unwrap() = None;
-    }
-
-    fn restart(&mut self) {
-        // A connection of somebody else may have the port for a moment.
-        assert!(wait_until(LONG, || {
-            let listener = TcpListener::bind(self.address).ok();
-            let listener = listener.filter(|listener| listener.set_nonblocking(true).is_ok());
-            let there = listener.is_some();
-            *self.listener.lock().unwrap() = listener;
-            there
-        }));
-    }
-
-    fn target(&self, label: &str) -> String {
-        format!("{label}={}", self.address)
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-    }
-}
 
 /// The notifications of delivered messages, one a line, without their times.
 fn delivered(slack: &Slack) -> Vec<String> {
@@ -92,7 +43,7 @@ fn logged(log: &str) -> Vec<String> {
 
 #[test]
 fn an_outage_is_told_in_the_log_and_at_slack() {
-    let (mut db, slack) = (Service::start(), Slack::start(vec![]));
+    let (db, slack) = (Service::start(), Slack::start(vec![]));
     let mut monitor = Monitor::start(&[&db.target("db"), "-i", "20ms", "--slack-url", &slack.url()]);
     assert!(slack.wait_delivered("Monitoring 1 target: db", LONG));
     db.stop();
@@ -141,7 +92,7 @@ fn what_slack_did_not_take_is_sent_again_in_order() {
         .into_iter()
         .map(|refusal| {
             std::thread::spawn(move || {
-                let (mut db, slack) = (Service::start(), Slack::start(vec![refusal.clone()]));
+                let (db, slack) = (Service::start(), Slack::start(vec![refusal.clone()]));
                 let mut monitor = Monitor::start(&[&db.target("db"), "-i", "20ms", "--slack-url", &slack.url()]);
                 assert!(slack.wait_posts(1, LONG));
                 db.stop();
@@ -170,7 +121,7 @@ fn a_webhook_that_is_gone_is_loud_and_not_hammered() {
     let refusals =
         [(400, "invalid_payload"), (403, "invalid_token"), (404, "no_service"), (410, "channel_is_archived")];
     at_once(refusals, |(status, word)| {
-        let (mut db, slack) = (Service::start(), Slack::start(vec![]));
+        let (db, slack) = (Service::start(), Slack::start(vec![]));
         let (target, url) = (db.target("db"), slack.url());
         let args = [&*target, "-i", "20ms", "--slack-url", &url];
         let mut monitor = Monitor::start(&args);
@@ -227,7 +178,7 @@ fn a_webhook_that_is_wrong_from_the_start_ends_it() {
 /// Row 44: nothing is posted while Slack asks for patience, whatever happens meanwhile.
 #[test]
 fn retry_after_is_kept_to() {
-    let (mut db, slack) = (Service::start(), Slack::start(vec![]));
+    let (db, slack) = (Service::start(), Slack::start(vec![]));
     let mut monitor = Monitor::start(&[&db.target("db"), "-i", "20ms", "--slack-url", &slack.url()]);
     assert!(slack.wait_delivered("Monitoring", LONG));
     slack.plan(vec![Answer::RetryAfter(429, 3)]);
@@ -249,7 +200,7 @@ fn retry_after_is_kept_to() {
 /// Row 45: 1, 2, 4, 8 and 16 s, up to a quarter more, and then all that was made meanwhile, once, in order.
 #[test]
 fn a_500_five_times_loses_nothing() {
-    let (mut db, slack) = (Service::start(), Slack::start(vec![Answer::Status(500, "server_error"); 5]));
+    let (db, slack) = (Service::start(), Slack::start(vec![Answer::Status(500, "server_error"); 5]));
     let mut monitor = Monitor::start(&[&db.target("db"), "-i", "20ms", "--slack-url", &slack.url()]);
     for tries in 1..=5 {
         assert!(slack.wait_posts(tries, LONG));
@@ -273,7 +224,7 @@ fn a_500_five_times_loses_nothing() {
 #[test]
 fn a_slack_that_hangs_or_drips_is_given_up_and_delays_no_check() {
     at_once([Answer::Hang(LONG), Answer::DripHeader, Answer::DripBody], |answer| {
-        let (mut db, slack) = (Service::start(), Slack::start(vec![answer.clone()]));
+        let (db, slack) = (Service::start(), Slack::start(vec![answer.clone()]));
         let (target, url) = (db.target("db"), slack.url());
         let args = [&*target, "other=127.0.0.1:1", "-ct", "3", "-i", "50ms"];
         let mut monitor = Monitor::start(&[&args[..], &["--slack-url", &url]].concat());
@@ -420,7 +371,7 @@ fn after_a_storm_of_20_000_slack_gets_one_message_with_exact_counts() {
 
 #[test]
 fn a_slack_that_is_away_gets_all_of_it_when_it_is_back() {
-    let (mut db, mut slack) = (Service::start(), Slack::start(vec![]));
+    let (db, mut slack) = (Service::start(), Slack::start(vec![]));
     let url = slack.url();
     slack.stop();
     let mut monitor = Monitor::start(&[&db.target("db"), "-i", "20ms", "--slack-url", &url]);
@@ -444,7 +395,7 @@ fn a_slack_that_is_away_gets_all_of_it_when_it_is_back() {
 /// A POST that hangs holds up neither checks nor, at the end, the log or the program.
 #[test]
 fn the_end_does_not_wait_for_a_slack_that_hangs() {
-    let (mut db, slack) = (Service::start(), Slack::start(vec![]));
+    let (db, slack) = (Service::start(), Slack::start(vec![]));
     slack.otherwise(Answer::Hang(LONG));
     let monitor = Monitor::start(&[&db.target("db"), "-i", "20ms", "-v", "--slack-url", &slack.url()]);
     assert!(slack.wait_posts(1, LONG));
@@ -474,7 +425,7 @@ fn the_secret_is_shown_nowhere() {
     ];
     at_once(answers, move |answer| {
         for how in ["file", "variable"] {
-            let (mut db, mut slack, dir) = (Service::start(), Slack::start(vec![Answer::Ok]), Arc::new(TempDir::new()));
+            let (db, mut slack, dir) = (Service::start(), Slack::start(vec![Answer::Ok]), Arc::new(TempDir::new()));
             let target = db.target("db");
             let mut args = vec![&*target, "-i", "10ms", "-v"];
             dir.write("url", slack.url() + "\n");
@@ -528,7 +479,7 @@ fn the_secret_is_shown_nowhere() {
 lab_test!(a_full_disk_loses_no_line_and_no_message, ["mount"], |lab| {
     let _ = lab;
     for both in [false, true] {
-        let (mut one, slack, dir) = (Service::start(), Slack::start(vec![]), Arc::new(TempDir::new()));
+        let (one, slack, dir) = (Service::start(), Slack::start(vec![]), Arc::new(TempDir::new()));
         fs::create_dir(dir.path().join("small")).unwrap();
         command("mount", &["-t", "tmpfs", "-o", "size=16k", "lab", &dir.file("small")]).unwrap();
         let (target, url) = (one.target("one"), slack.url());

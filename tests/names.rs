@@ -6,7 +6,7 @@ mod lab;
 use lab::dns::{Dns, Mode};
 use lab::far::{answer, tcp_accept};
 use lab::packet::Packet;
-use lab::run::{Ended, Monitor, run};
+use lab::run::{Ended, Monitor, counts, run, told};
 use lab::{Lab, lab_test, wait_until};
 use std::time::{Duration, Instant};
 
@@ -18,21 +18,6 @@ const SOON: Duration = Duration::from_secs(3);
 fn well() -> impl FnMut(&Packet) -> Vec<lab::packet::Out> + Send {
     let (mut echo, mut tcp) = (answer(), tcp_accept());
     move |packet| if packet.is_echo() { echo(packet) } else { tcp(packet) }
-}
-
-/// Of a target's line of the summary: sent, answered, unsent, gaps.
-fn counts(ended: &Ended, name: &str) -> [u64; 4] {
-    let line = |line: &&str| line.split_once(" : ").is_some_and(|(of, _)| of.trim_end() == name);
-    let line = ended.stdout.lines().find(line).unwrap_or_else(|| panic!("no summary of {name}: {ended:#?}"));
-    let words: Vec<&str> = line.split([' ', '/', ',']).collect();
-    let find = |word| words.iter().position(|one| *one == word);
-    let at = |word, by: usize| find(word).map_or(0, |at| words[at + by].parse().expect(line));
-    [at("=", 1), at("=", 2), at("unsent", 1), at("gaps", 1)]
-}
-
-/// The log's lines but for GAP: whether this machine oversleeps is not the question here.
-fn told(ended: &Ended) -> Vec<&str> {
-    ended.log.lines().filter(|line| !line.contains(" GAP ")).collect()
 }
 
 /// All checks since the first that was seen at `address` were answered, and each slot of 50 ms was a check or a gap.

@@ -6,16 +6,16 @@
 mod lab;
 
 use lab::run::{Ended, Monitor, TempDir};
+use lab::service::Service;
 use lab::slack::{Answer, Slack};
 use lab::{command, lab_test, wait_until};
 use reachabilitycheck::outbox::Item;
 use reachabilitycheck::state::{Opened, StateFile};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 use std::{fs, thread};
 
@@ -26,68 +26,14 @@ const DEAD: &str = "127.0.0.1:1";
 const LOG: &str = "reachability.log";
 const STATE: &str = "reachability.state";
 
-/// A service on loopback that can go away and come back on its port.
-struct Service {
-    address: SocketAddr,
-    listener: Arc<Mutex<Option<TcpListener>>>,
-    over: Arc<AtomicBool>,
-}
-
-impl Service {
-    fn start() -> Service {
-        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = listener.local_addr().unwrap();
-        let listener = Arc::new(Mutex::new(Some(listener)));
-        let over = Arc::<AtomicBool>::default();
-        let (for_thread, until) = (listener.clone(), over.clone());
-        // Connections are taken, or the backlog fills up in time.
-        thread::spawn(move || {
-            while !until.load(Ordering::Relaxed) {
-                while for_thread.lock().unwrap().as_ref().is_some_and(|listener| listener.accept().is_ok()) {}
-                thread::sleep(Duration::from_millis(2));
-            }
-        });
-        Service { address, listener, over }
-    }
-
-    fn stop(&self) {
-        *self.listener.lock().unwrap() = None;
-    }
-
-    fn restart(&self) {
-        // A connection of somebody else may have the port for a moment.
-        assert!(wait_until(LONG, || {
-            let mut listener = self.listener.lock().unwrap();
-            *listener = listener.take().or_else(|| listen(self.address));
-            listener.is_some()
-        }));
-    }
-
-    /// Goes away and comes back until `over`.
-    fn flap(&self, random: &mut Random, over: &AtomicBool) {
-        while !over.load(Ordering::Relaxed) {
-            for step in [Service::stop, Service::restart] {
-                step(self);
-                thread::sleep(Duration::from_millis(15 + random.below(20)));
-            }
+/// The service goes away and comes back until `over`.
+fn flap(service: &Service, random: &mut Random, over: &AtomicBool) {
+    while !over.load(Ordering::Relaxed) {
+        for step in [Service::stop, Service::restart] {
+            step(service);
+            thread::sleep(Duration::from_millis(15 + random.below(20)));
         }
     }
-
-    fn target(&self, label: &str) -> String {
-        format!("{label}={}", self.address)
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-    }
-}
-
-fn listen(address: SocketAddr) -> Option<TcpListener> {
-    let listener = TcpListener::bind(address).ok()?;
-    listener.set_nonblocking(true).ok()?;
-    Some(listener)
 }
 
 /// The same numbers each time.
@@ -200,7 +146,7 @@ fn kill_again_and_again(kills: u64, with_slack: bool, seed: u64) {
     let over = AtomicBool::new(false);
     let mut random = Random(seed);
     thread::scope(|scope| {
-        scope.spawn(|| service.flap(&mut Random(seed + 1), &over));
+        scope.spawn(|| flap(&service, &mut Random(seed + 1), &over));
         let (one, two, url) = (service.target("one"), service.target("two"), slack.url());
         let mut args = vec![&*one, &*two, "-i", "10ms", "-ct", "1", "-q"];
         if with_slack {
@@ -988,7 +934,7 @@ fn a_log_that_is_renamed_loses_no_line() {
     dir.write("targets", lines);
     let mut files = Vec::new();
     thread::scope(|scope| {
-        scope.spawn(|| service.flap(&mut Random(57), &over));
+        scope.spawn(|| flap(&service, &mut Random(57), &over));
         let mut monitor = Monitor::with(&["-f", "targets", "-i", "10ms", "-ct", "1", "-q"]).dir(&dir).start();
         assert!(monitor.wait_log(" START ", LONG));
         for n in 0..25 {

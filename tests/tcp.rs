@@ -5,7 +5,7 @@ mod lab;
 
 use lab::far::{Far, tcp_accept, tcp_refuse};
 use lab::packet::{Kind, Out, Packet};
-use lab::run::{Ended, Monitor, run};
+use lab::run::{Monitor, counts, run, told};
 use lab::slack::Slack;
 use lab::{Lab, lab_test, wait_until};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -66,21 +66,6 @@ fn shape(text: &str) -> String {
         words.join(" ") + "\n"
     };
     text.lines().map(line).collect()
-}
-
-/// Of a target's line of the summary: sent, answered, unsent, gaps.
-fn counts(ended: &Ended, name: &str) -> [u64; 4] {
-    let line = |line: &&str| line.split_once(" : ").is_some_and(|(of, _)| of.trim_end() == name);
-    let line = ended.stdout.lines().find(line).unwrap_or_else(|| panic!("no summary of {name}: {ended:#?}"));
-    let words: Vec<&str> = line.split([' ', '/', ',']).collect();
-    let find = |word| words.iter().position(|one| *one == word);
-    let at = |word, by: usize| find(word).map_or(0, |at| words[at + by].parse().expect(line));
-    [at("=", 1), at("=", 2), at("unsent", 1), at("gaps", 1)]
-}
-
-/// The log's lines but for GAP: whether this machine oversleeps is not the question here.
-fn told(ended: &Ended) -> Vec<&str> {
-    ended.log.lines().filter(|line| !line.contains(" GAP ")).collect()
 }
 
 /// When each connection to an address began: a SYN that is repeated counts once.

@@ -17,6 +17,7 @@ pub mod dns;
 pub mod far;
 pub mod packet;
 pub mod run;
+pub mod service;
 pub mod slack;
 mod sys;
 

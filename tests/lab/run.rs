@@ -55,6 +55,21 @@ pub fn run(args: &[&str]) -> Ended {
     Monitor::start(args).finish(Duration::from_secs(30))
 }
 
+/// Of a target's line of the summary: sent, answered, unsent, gaps.
+pub fn counts(ended: &Ended, name: &str) -> [u64; 4] {
+    let line = |line: &&str| line.split_once(" : ").is_some_and(|(of, _)| of.trim_end() == name);
+    let line = ended.stdout.lines().find(line).unwrap_or_else(|| panic!("no summary of {name}: {ended:#?}"));
+    let words: Vec<&str> = line.split([' ', '/', ',']).collect();
+    let find = |word| words.iter().position(|one| *one == word);
+    let at = |word, by: usize| find(word).map_or(0, |at| words[at + by].parse().expect(line));
+    [at("=", 1), at("=", 2), at("unsent", 1), at("gaps", 1)]
+}
+
+/// The log's lines but for GAP: whether this machine oversleeps is not the question here.
+pub fn told(ended: &Ended) -> Vec<&str> {
+    ended.log.lines().filter(|line| !line.contains(" GAP ")).collect()
+}
+
 impl Monitor {
     /// Starts the program with these arguments.
     pub fn start(args: &[&str]) -> Monitor {
