@@ -501,11 +501,11 @@ fn files_that_cannot_be_read() {
 #[test]
 fn names_of_files_are_shown_on_one_line() {
     for args in [
-        ["127.0.0.1", "-f", "no\nsuch"],
-        ["127.0.0.1", "-f", "no\u{1b}[2Jsuch"],
-        ["127.0.0.1", "--slack-url-file", "no\nsuch"],
-        ["127.0.0.1", "--log", "no\nsuch/log"],
-        ["127.0.0.1", "--log", "no\u{1b}[2Jsuch/log"],
+        ["127.0.0.1:1", "-f", "no\nsuch"],
+        ["127.0.0.1:1", "-f", "no\u{1b}[2Jsuch"],
+        ["127.0.0.1:1", "--slack-url-file", "no\nsuch"],
+        ["127.0.0.1:1", "--log", "no\nsuch/log"],
+        ["127.0.0.1:1", "--log", "no\u{1b}[2Jsuch/log"],
     ] {
         refused_with(&args, &["No such file or directory"]);
     }
