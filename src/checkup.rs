@@ -12,7 +12,7 @@ use crate::resolver::look_up;
 use crate::sink::log::LogFile;
 use crate::sink::slack::{self, Slack};
 use crate::state::StateFile;
-use crate::target::{Check, Family, Host, Target, shown};
+use crate::target::{Check, Family, Host, Target, shown_path};
 use crate::wire::Version;
 
 /// May this process send what the ICMP targets need? Errors: one line with both cures; the caller exits with 2. Anything
@@ -46,7 +46,7 @@ fn no_right(dgram: &io::Error, raw: &io::Error) -> String {
 /// Could the target be checked in this family?
 fn may_use(target: &Target, wanted: Family) -> bool {
     match &target.host {
-        Host::Address(address) => address.is_ipv4() == (wanted == Family::V4),
+        Host::Address(address) => Family::of(*address) == wanted,
         Host::Name(_) => target.options.family.is_none_or(|only| only == wanted),
     }
 }
@@ -104,14 +104,14 @@ pub fn run(config: Config, slack: Option<Slack>) -> bool {
     match config.log.as_deref() {
         None => report.ok("log", "off"),
         Some(path) => match LogFile::open(path) {
-            Ok(_) => report.ok("log", format!("{} can be written", shown(&path.to_string_lossy()))),
-            Err(error) => report.fail("log", format!("{} cannot be written: {error}", shown(&path.to_string_lossy()))),
+            Ok(_) => report.ok("log", format!("{} can be written", shown_path(path))),
+            Err(error) => report.fail("log", format!("{} cannot be written: {error}", shown_path(path))),
         },
     }
     match config.state.as_deref() {
         None => report.ok("state", "off"),
         Some(path) => match StateFile::open(path) {
-            Ok(_) => report.ok("state", format!("{} can be written", shown(&path.to_string_lossy()))),
+            Ok(_) => report.ok("state", format!("{} can be written", shown_path(path))),
             Err(why) => report.fail("state", why),
         },
     }

@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
-pub use crate::event::Item;
-use crate::event::Kind;
+use crate::event::{Item, Kind};
 
 /// Why a message was not delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use crate::sink::log::LogFile;
 use crate::sink::slack::{self, Slack};
 use crate::state::{Memory, Opened, StateFile};
 use crate::sync::{self, lock};
-use crate::target::{Target, shown};
+use crate::target::{Target, shown, shown_path};
 use crate::view::{Screen, summary};
 use crate::writer::{Message, OnRefusal, Sinks, Writer};
 
@@ -90,7 +90,7 @@ fn configure(typed: &Typed) -> Result<Config, String> {
 fn webhook(url: Secret, ca_file: Option<&Path>) -> Result<Slack, String> {
     let mut slack = Slack::new(url, |name| std::env::var(name).ok())?;
     if let Some(path) = ca_file {
-        let name = shown(&path.to_string_lossy());
+        let name = shown_path(path);
         let pem = fs::read(path).map_err(|error| format!("--ca-file: {name} cannot be read: {error}"))?;
         slack.trust(&pem).map_err(|why| format!("--ca-file: {name} cannot be used: {why}"))?;
     }
@@ -239,11 +239,10 @@ fn restore(
     };
     let Opened { file, mut memory, outbox, damaged } = StateFile::open(path)?;
     if let Some(aside) = damaged {
-        let (path, aside) = (path.to_string_lossy(), aside.to_string_lossy());
         screen.err(&format!(
             "the state {} was damaged: moved to {}, what was whole is kept",
-            shown(&path),
-            shown(&aside)
+            shown_path(path),
+            shown_path(&aside)
         ));
     }
     match log {
@@ -259,9 +258,6 @@ fn restore(
 
 fn open_log(path: &Path) -> Result<LogFile, String> {
     LogFile::open(path).map_err(|error| {
-        format!(
-            "--log: {} cannot be written: {error}; name another file, or use --no-log",
-            shown(&path.to_string_lossy())
-        )
+        format!("--log: {} cannot be written: {error}; name another file, or use --no-log", shown_path(path))
     })
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::event::{Item, Kind, Loss};
 use crate::outbox::{BOUND, Outbox};
 use crate::sys;
-use crate::target::shown;
+use crate::target::shown_path;
 
 /// The file is written anew when it has grown to so many bytes more than what it needs.
 const SLACK_SPACE: u64 = 256 * 1024;
@@ -328,7 +328,7 @@ impl StateFile {
     /// Opens, locks and reads the state, or makes it. Errors: one line for the user (exit 2): a symbolic link, another
     /// instance, no right.
     pub fn open(path: &Path) -> Result<Opened, String> {
-        let wrong = |why: &dyn std::fmt::Display| format!("--state: {} {why}", shown(&path.to_string_lossy()));
+        let wrong = |why: &dyn std::fmt::Display| format!("--state: {} {why}", shown_path(path));
         let mut file = lock(path).map_err(|why| wrong(&why))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|error| wrong(&format_args!("cannot be read: {error}")))?;

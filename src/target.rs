@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -512,6 +513,11 @@ pub(crate) fn quote(word: &str) -> String {
 /// The name of a file as messages show it: on one line, with nothing that a terminal would act on.
 pub fn shown(name: &str) -> String {
     name.chars().map(|c| if is_plain(c) { c.to_string() } else { c.escape_debug().to_string() }).collect()
+}
+
+/// A path, so shown.
+pub fn shown_path(path: &Path) -> String {
+    shown(&path.to_string_lossy())
 }
 
 /// Is it a character that can be seen? Control characters are not, nor are those that turn or hide text.

@@ -9,7 +9,7 @@ use lab::run::{Ended, Monitor, TempDir};
 use lab::service::Service;
 use lab::slack::{Answer, Slack};
 use lab::{command, lab_test, wait_until};
-use reachabilitycheck::outbox::Item;
+use reachabilitycheck::event::Item;
 use reachabilitycheck::state::{Opened, StateFile};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

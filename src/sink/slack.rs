@@ -139,7 +139,7 @@ fn tls_why(error: &str) -> Option<String> {
         UNKNOWN_ISSUER.to_owned()
     } else if is(["notvalidyet", "not valid yet"]) {
         format!("TLS: the certificate is not valid yet; is this machine's clock right? It says {now}")
-    } else if is(["certificate expired", "expired"]) {
+    } else if lower.contains("expired") {
         format!("TLS: the certificate has expired, unless this machine's clock is wrong: it says {now}")
     } else if is(["notvalidforname", "not valid for name"]) {
         "TLS: the certificate is for another name; is the URL right, or does a proxy answer?".to_owned()
