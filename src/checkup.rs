@@ -9,6 +9,7 @@ use crate::probe::icmp::{self, Access};
 use crate::probe::send_failure;
 use crate::probe::tcp::TcpProbe;
 use crate::resolver::look_up;
+use crate::sink::http;
 use crate::sink::log::LogFile;
 use crate::sink::slack::{self, Slack};
 use crate::state::StateFile;
@@ -119,7 +120,7 @@ pub fn run(config: Config, slack: Option<Slack>) -> bool {
         None => report.ok("Slack", "off: no --slack-url, --slack-url-file or SLACK_WEBHOOK_URL"),
         Some(mut slack) => {
             let test = slack::line(SystemTime::now(), "Test message of reachabilitycheck --check");
-            match slack.post(&test, slack::LIMIT) {
+            match slack.post(&test, http::LIMIT) {
                 Ok(()) => report.ok("Slack", "took the test message"),
                 Err(refused) => report.fail("Slack", refused.why),
             }

@@ -26,6 +26,22 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// How much goes to stdout.
     pub output: Output,
+    /// Is stdout for programs: JSON lines?
+    pub json: bool,
+    /// Run for each notification.
+    pub exec: Option<String>,
+    /// Asked for every minute while all is well.
+    pub heartbeat: Option<Secret>,
+    /// Every member of an Alertmanager cluster.
+    pub alertmanagers: Vec<Secret>,
+    /// What this monitor calls itself there; None: the host's name.
+    pub monitor: Option<String>,
+    /// The Prometheus textfile.
+    pub metrics: Option<PathBuf>,
+    /// The status page.
+    pub page: Option<PathBuf>,
+    /// With a page: what it must know of the last 30 days, beside the state; None: that ends with the process.
+    pub history: Option<PathBuf>,
 }
 
 /// How much goes to stdout.
@@ -71,9 +87,14 @@ impl Config {
         }
         let log = typed.log.clone().unwrap_or_else(|| PathBuf::from("reachability.log"));
         let log = (!typed.no_log).then_some(log);
-        let state = typed.state.clone().or_else(|| Some(beside(log.as_ref()?)));
-        if log.is_some() && log == typed.state {
-            return Err("--log and --state name the same file; name two".into());
+        let state = typed.state.clone().or_else(|| Some(beside(log.as_ref()?, "state")));
+        let state = state.filter(|_| !typed.no_state);
+        let history = state.as_ref().filter(|_| typed.page.is_some()).map(|state| beside(state, "history"));
+        let named = [("--log", &log), ("--state", &state), ("--metrics", &typed.metrics), ("--page", &typed.page)];
+        for (index, (one, file)) in named.iter().enumerate() {
+            if let Some((other, _)) = named[..index].iter().find(|(_, other)| file.is_some() && other == file) {
+                return Err(format!("{other} and {one} name the same file; name two"));
+            }
         }
         Ok(Config {
             targets: targets.list,
@@ -81,20 +102,28 @@ impl Config {
             check_up: typed.check,
             slack: slack(typed, given)?,
             log,
-            state: state.filter(|_| !typed.no_state),
+            state,
             output: match (typed.quiet, typed.verbose) {
                 (true, _) => Output::Quiet,
                 (_, true) => Output::Verbose,
                 _ => Output::Normal,
             },
+            json: typed.json,
+            exec: typed.exec.clone(),
+            heartbeat: typed.heartbeat.clone(),
+            alertmanagers: typed.alertmanagers.clone(),
+            monitor: typed.monitor.clone(),
+            metrics: typed.metrics.clone(),
+            page: typed.page.clone(),
+            history,
         })
     }
 }
 
-/// The state's name: the log's with `.state` for its ending; where that is the log's own, behind it.
-fn beside(log: &Path) -> PathBuf {
-    let state = log.with_extension("state");
-    if state == log { PathBuf::from(format!("{}.state", log.display())) } else { state }
+/// The name of a file with another ending; where that is its own already, behind it.
+fn beside(file: &Path, ending: &str) -> PathBuf {
+    let other = file.with_extension(ending);
+    if other == file { PathBuf::from(format!("{}.{ending}", file.display())) } else { other }
 }
 
 /// Targets in the order given. The names aside, so that ten thousand lines do not take a hundred million comparisons.

@@ -405,6 +405,23 @@ impl Item {
     }
 }
 
+/// What a notification says, apart: for programs. What does not belong to its kind is None.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Details {
+    /// The packet loss in the sample.
+    pub loss: Option<Loss>,
+    /// The packet loss that was told before.
+    pub told: Option<Loss>,
+    /// When the outage, or the gap, began.
+    pub since: Option<SystemTime>,
+    /// How long the outage has lasted.
+    pub down: Option<Duration>,
+    /// Failed checks of the outage so far.
+    pub failed: Option<u64>,
+    /// Why the checks failed.
+    pub reason: Option<Failure>,
+}
+
 /// How many names the START message spells out; the others it counts.
 const NAMED_AT_START: usize = 20;
 
@@ -423,17 +440,44 @@ impl Event {
         }
     }
 
-    /// The name of the target that it is about; None when it is about none or all.
-    pub fn target_name(&self) -> Option<&str> {
+    /// The target that it is about; None when it is about none or all.
+    pub fn target(&self) -> Option<&Target> {
         match &self.subject {
-            Subject::Target(target, _) | Subject::Gap(target, ..) | Subject::Panic(target, _) => Some(&target.name),
+            Subject::Target(target, _) | Subject::Gap(target, ..) | Subject::Panic(target, _) => Some(target),
             Subject::Start(_) | Subject::Stop(_) => None,
+        }
+    }
+
+    /// What its text says, apart.
+    pub fn details(&self) -> Details {
+        let since = |lasted| Some(self.at.checked_sub(lasted).unwrap_or(SystemTime::UNIX_EPOCH));
+        let outage = |failed, lasted, reason, moved: Option<Move>| Details {
+            loss: moved.map(|moved| moved.to),
+            told: moved.map(|moved| moved.from),
+            since: since(lasted),
+            down: Some(lasted),
+            failed: Some(failed),
+            reason,
+        };
+        match &self.subject {
+            Subject::Target(_, Change::Loss(moved)) => {
+                Details { loss: Some(moved.to), told: Some(moved.from), ..Details::default() }
+            }
+            Subject::Target(_, Change::Down { failed, lasted, failure, loss }) => {
+                outage(*failed, *lasted, Some(*failure), *loss)
+            }
+            Subject::Target(_, Change::Up { failed, lasted, loss, .. }) => outage(*failed, *lasted, None, *loss),
+            Subject::Target(_, Change::Remind { failed, lasted, failure }) => {
+                outage(*failed, *lasted, Some(*failure), None)
+            }
+            Subject::Gap(_, _, lasted) => Details { since: since(*lasted), ..Details::default() },
+            Subject::Start(_) | Subject::Panic(..) | Subject::Stop(_) => Details::default(),
         }
     }
 
     /// The notification, with its number.
     pub fn item(&self, number: u64) -> Item {
-        let target = self.target_name().map(str::to_owned);
+        let target = self.target().map(|target| target.name.clone());
         Item { number, at: self.at, kind: self.kind(), target, text: self.text() }
     }
 

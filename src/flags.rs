@@ -30,10 +30,28 @@ pub struct Typed {
     pub no_log: bool,
     pub state: Option<PathBuf>,
     pub no_state: bool,
+    pub exec: Option<String>,
+    pub heartbeat: Option<Secret>,
+    pub alertmanagers: Vec<Secret>,
+    pub monitor: Option<String>,
+    pub metrics: Option<PathBuf>,
+    pub page: Option<PathBuf>,
+    pub json: bool,
     pub quiet: bool,
     pub verbose: bool,
     pub help: bool,
     pub version: bool,
+    pub man: bool,
+    pub completions: Option<Shell>,
+}
+
+/// A shell that completions can be made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // Their names.
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 /// One row of the table.
@@ -80,18 +98,21 @@ pub enum Group {
     Slack,
     /// The notification log.
     Log,
+    /// Programs and services that are told too.
+    Others,
     /// What stdout gets.
     Output,
     /// The rest.
     Other,
 }
-use Group::{Checking, Log, Other, Output, Run, Slack};
+use Group::{Checking, Log, Other, Others, Output, Run, Slack};
 
-const GROUPS: [(Group, &str); 6] = [
+const GROUPS: [(Group, &str); 7] = [
     (Checking, "Checking (in a target file, also after a target, for it alone)"),
     (Run, "Targets and run"),
     (Slack, "Slack"),
     (Log, "Log and state"),
+    (Others, "Other programs and services"),
     (Output, "Output"),
     (Other, "Other"),
 ];
@@ -147,6 +168,20 @@ pub static FLAGS: &[Flag] = &[
         help: "what must outlive the process: outages, and what Slack has not had", set: Global(|g, v| put(&mut g.state, path(v))) },
     Flag { short: "", long: "no-state", value: "", group: Log, default: "", accepted: "",
         help: "keep no state; so it is with --no-log and no --state", set: Switch(|g| g.no_state = true) },
+    Flag { short: "", long: "exec", value: "COMMAND", group: Others, default: "", accepted: "a command for sh -c",
+        help: "run by sh -c for each notification, which is in the variables REACH_*", set: Global(|g, v| put(&mut g.exec, command(v))) },
+    Flag { short: "", long: "heartbeat", value: "URL", group: Others, default: "", accepted: "an http:// or https:// URL",
+        help: "GET it every 60s while all is well with the monitor itself (a dead-man switch)", set: Global(|g, v| put(&mut g.heartbeat, Secret::from_url(v))) },
+    Flag { short: "", long: "alertmanager", value: "URL", group: Others, default: "", accepted: "an http:// or https:// URL, such as http://192.0.2.9:9093",
+        help: "keep this Alertmanager told of what is down or loses packets; repeat it for each member of a cluster", set: Global(|g, v| Secret::from_url(v).map(|url| g.alertmanagers.push(url))) },
+    Flag { short: "", long: "name", value: "NAME", group: Others, default: "the host's name", accepted: "a word without control characters",
+        help: "what Alertmanager is to call this monitor", set: Global(|g, v| put(&mut g.monitor, monitor(v))) },
+    Flag { short: "", long: "metrics", value: "FILE", group: Output, default: "", accepted: "a file",
+        help: "Prometheus textfile, replaced every 10s", set: Global(|g, v| put(&mut g.metrics, path(v))) },
+    Flag { short: "", long: "page", value: "FILE", group: Output, default: "", accepted: "a file",
+        help: "status page, one HTML file, replaced every 10s", set: Global(|g, v| put(&mut g.page, path(v))) },
+    Flag { short: "", long: "json", value: "", group: Output, default: "", accepted: "",
+        help: "notifications (with -v, checks too) as JSON lines on stdout", set: Switch(|g| g.json = true) },
     Flag { short: "q", long: "quiet", value: "", group: Output, default: "", accepted: "",
         help: "nothing on stdout", set: Switch(|g| g.quiet = true) },
     Flag { short: "v", long: "verbose", value: "", group: Output, default: "", accepted: "",
@@ -155,7 +190,18 @@ pub static FLAGS: &[Flag] = &[
         help: "show this help", set: Switch(|g| g.help = true) },
     Flag { short: "V", long: "version", value: "", group: Other, default: "", accepted: "",
         help: "show the version", set: Switch(|g| g.version = true) },
+    Flag { short: "", long: "man", value: "", group: Other, default: "", accepted: "",
+        help: "show the manual page, for man -l -", set: Switch(|g| g.man = true) },
+    Flag { short: "", long: "completions", value: "SHELL", group: Other, default: "", accepted: "bash, zsh or fish",
+        help: "show the completions for this shell", set: Global(|g, v| put(&mut g.completions, shell(v))) },
 ];
+
+impl Typed {
+    /// Is something to be shown (help, version, manual page, completions) and nothing to be watched?
+    pub fn only_shows(&self) -> bool {
+        self.help || self.version || self.man || self.completions.is_some()
+    }
+}
 
 impl Flag {
     /// As messages call it: `--interval`, or `-4` where there is no long name.
@@ -185,10 +231,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Typed, String> 
     let contradictions = [
         (typed.slack_url.is_some() && typed.slack_url_file.is_some(), "--slack-url and --slack-url-file"),
         (typed.quiet && typed.verbose, "--quiet and --verbose"),
+        (typed.quiet && typed.json, "--quiet and --json"),
         (typed.log.is_some() && typed.no_log, "--log and --no-log"),
         (typed.state.is_some() && typed.no_state, "--state and --no-state"),
     ];
-    match contradictions.iter().find(|(both, _)| *both && !typed.help && !typed.version) {
+    match contradictions.iter().find(|(both, _)| *both && !typed.only_shows()) {
         Some((_, names)) => Err(format!("{names} contradict each other; give only one of them")),
         None => Ok(typed),
     }
@@ -264,7 +311,7 @@ fn walk(args: impl IntoIterator<Item = OsString>, in_file: bool) -> Result<Typed
             "" => why,
             accepted => format!("{last}: {why}; accepted: {accepted}"),
         })?;
-        if typed.help || typed.version {
+        if typed.only_shows() {
             return Ok(typed);
         }
     }
@@ -323,7 +370,7 @@ fn distance(a: &str, b: &str) -> usize {
 fn utf8(text: OsString, what: &str) -> Result<String, String> {
     text.into_string().map_err(|text| match what {
         // Most likely from the wrong clipboard, but still not to be shown.
-        "--slack-url" => format!("{what}: the value is not valid UTF-8"),
+        "--slack-url" | "--heartbeat" | "--alertmanager" => format!("{what}: the value is not valid UTF-8"),
         _ => format!("{what}: {} is not valid UTF-8", quote(&text.to_string_lossy())),
     })
 }
@@ -380,6 +427,27 @@ fn path(text: &str) -> Result<PathBuf, String> {
             Err(format!("{} is a URL, not a file", quote(url)))
         }
         name => Ok(name.into()),
+    }
+}
+
+fn command(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("the command is empty".into()) } else { Ok(text.to_owned()) }
+}
+
+fn monitor(text: &str) -> Result<String, String> {
+    match text {
+        text if text.trim().is_empty() => Err("the name is empty".into()),
+        text if text.chars().any(char::is_control) => Err("the name has a control character".into()),
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn shell(text: &str) -> Result<Shell, String> {
+    match text {
+        "bash" => Ok(Shell::Bash),
+        "zsh" => Ok(Shell::Zsh),
+        "fish" => Ok(Shell::Fish),
+        _ => Err(format!("{} is not a shell that completions are made for", quote(text))),
     }
 }
 
@@ -508,12 +576,16 @@ mod tests {
             ("a -i", "--interval needs a value; accepted: 10ms or more"),
             ("--intervall 5", "unknown option --intervall; did you mean --interval? see --help"),
             ("--time=5", "unknown option --time; did you mean --timeout? see --help"),
-            ("--json", "unknown option --json; see --help"),
+            ("--colour", "unknown option --colour; see --help"),
             ("--slack-urlhttps://h/S", "unknown option --slack-urlhttps; see --help"),
             ("-qx", "unknown option -x; see --help"),
             ("--quiet=S", "--quiet takes no value"),
             ("-q=S", "--quiet takes no value"),
             ("-q -v", "--quiet and --verbose contradict each other; give only one of them"),
+            ("-q --json", "--quiet and --json contradict each other; give only one of them"),
+            ("--exec ''", "--exec: the command is empty; accepted: a command for sh -c"),
+            ("--heartbeat x", "--heartbeat: the URL does not start with http:// or https://; accepted: an http"),
+            ("--completions tcsh", "--completions: \"tcsh\" is not a shell that completions are made for; accepted: bash, zsh or fish"),
             ("--no-log --log l", "--log and --no-log contradict each other; give only one of them"),
             ("--slack-url-file f --slack-url http://h", "--slack-url and --slack-url-file contradict each other"),
         ] {

@@ -10,17 +10,20 @@ use crate::monitor::{Monitor, Source};
 use crate::resolver::Resolver;
 use crate::schedule::spread;
 use crate::state::Known;
-use crate::stats::{Counts, Stats};
+use crate::stats::{Board, Stats};
 use crate::target::{Host, Target};
-use crate::view::Screen;
+use crate::view::Verbose;
 use crate::writer::Message;
 
-/// All targets that are watched now.
+/// The threads of all targets that are watched now.
 pub struct Fleet {
     clock: Clock,
     events: Sender<Message>,
-    verbose: Option<Screen>,
+    verbose: Option<Verbose>,
     count: Option<u64>,
+    board: Arc<Board>,
+    /// So many of the latest checks are kept for a picture.
+    keep: usize,
     resolver: Resolver,
     watched: Vec<Watched>,
     /// With `--count`: targets that are not done.
@@ -35,10 +38,17 @@ struct Watched {
 }
 
 impl Fleet {
-    /// No target yet. Events go to `events`, each check to `verbose`.
-    pub fn new(clock: Clock, events: Sender<Message>, verbose: Option<Screen>, count: Option<u64>) -> Fleet {
+    /// No target yet. Events go to `events`, each check to `verbose`; the counts stand on `board`, with the latest `keep`
+    /// checks of each target.
+    pub fn new(
+        clock: Clock,
+        events: Sender<Message>,
+        verbose: Option<Verbose>,
+        count: Option<u64>,
+        (board, keep): (Arc<Board>, usize),
+    ) -> Fleet {
         let resolver = Resolver::new(clock);
-        Fleet { clock, events, verbose, count, resolver, watched: Vec::new(), left: Arc::default() }
+        Fleet { clock, events, verbose, count, board, keep, resolver, watched: Vec::new(), left: Arc::default() }
     }
 
     /// Watches exactly these targets from now on: those that are watched already, with the same options, go on with
@@ -65,10 +75,10 @@ impl Fleet {
                 changed.stop();
                 // The outage went on since it was told.
                 if let Some(down) = &mut known.down {
-                    down.failed = down.failed.max(changed.stats.read().failed);
+                    down.failed = down.failed.max(changed.stats.read().outage.map_or(0, |outage| outage.failed));
                 }
             }
-            let (stats, stop) = (Arc::<Stats>::default(), Arc::<AtomicBool>::default());
+            let (stats, stop) = (Arc::new(Stats::new(start, self.keep)), Arc::<AtomicBool>::default());
             let monitor = Monitor {
                 target: Arc::clone(target),
                 source: match &target.host {
@@ -92,17 +102,19 @@ impl Fleet {
             });
             let thread = thread.map_err(|error| {
                 before.iter().for_each(Watched::stop);
+                self.show();
                 format!("cannot start a thread for target {} of {}: {error}", index + 1, targets.len())
             })?;
             self.watched.push(Watched { target: Arc::clone(target), stats, stop, thread });
         }
         before.iter().for_each(Watched::stop);
+        self.show();
         self.resolver.start().map_err(|error| format!("cannot start a thread for names: {error}"))
     }
 
-    /// Each target with its counts now.
-    pub fn counts(&self) -> Vec<(Arc<Target>, Counts)> {
-        self.watched.iter().map(|watched| (Arc::clone(&watched.target), watched.stats.read())).collect()
+    fn show(&self) {
+        let shown = self.watched.iter().map(|watched| (Arc::clone(&watched.target), Arc::clone(&watched.stats)));
+        self.board.set(shown.collect());
     }
 }
 

@@ -75,6 +75,17 @@ pub struct Resumed {
     pub failed: u64,
 }
 
+/// An outage that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ongoing {
+    /// When its first check failed.
+    pub since: Duration,
+    /// Failed checks so far.
+    pub failed: u64,
+    /// The most telling failure.
+    pub failure: Failure,
+}
+
 /// Failures in a row.
 #[derive(Clone, Copy, Debug)]
 struct Run {
@@ -136,9 +147,10 @@ impl Judge {
         Judge { told, outage, ..Judge::new(rules) }
     }
 
-    /// While down: the failed checks so far.
-    pub fn failed(&self) -> u64 {
-        self.outage.as_ref().map_or(0, |outage| outage.run.failed)
+    /// While down: the outage so far.
+    pub fn outage(&self) -> Option<Ongoing> {
+        let run = self.outage.as_ref()?.run;
+        Some(Ongoing { since: run.since, failed: run.failed, failure: run.failure })
     }
 
     /// Takes the next check, in the order in which they were sent, and says what it changes.

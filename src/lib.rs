@@ -6,7 +6,7 @@
 //! [`writer`], which brings it to the log and to Slack ([`sink`]).
 //!
 //! Pure (no clock, socket, file or thread; times come in, the next wake-up goes out): [`wire`], [`flight`],
-//! [`schedule`], [`judge`], [`event`], [`outbox`], [`flags`], [`config`],
+//! [`schedule`], [`judge`], [`event`], [`outbox`], [`flags`], [`manual`], [`config`],
 //! [`proxy`], [`secret`], [`target`]. `make lint` sees to that.
 
 #[cfg(not(unix))]
@@ -20,6 +20,7 @@ pub mod flags;
 pub mod fleet;
 pub mod flight;
 pub mod judge;
+pub mod manual;
 pub mod monitor;
 pub mod outbox;
 pub mod probe;

@@ -20,8 +20,7 @@ use crate::state::Known;
 use crate::stats::Stats;
 use crate::sync::keep_running;
 use crate::target::{self, Target};
-use crate::view::Screen;
-use crate::view::verbose;
+use crate::view::{Verbose, json, verbose};
 use crate::writer::Message;
 
 /// Enough for the deepest call of a target thread, debug builds included.
@@ -53,7 +52,7 @@ pub struct Monitor {
     /// To the writer.
     pub events: Sender<Message>,
     /// Each check is shown here, with `--verbose`.
-    pub verbose: Option<Screen>,
+    pub verbose: Option<Verbose>,
     /// What is known of it from before.
     pub known: Known,
     /// Its counts.
@@ -111,6 +110,8 @@ impl Monitor {
             },
             unanswered: 0,
         };
+        // An outage from before is shown from the start.
+        self.stats.show(&progress.judge, start);
         // After a panic the target is watched on, with what was judged so far; checks on their way are forgotten.
         keep_running(
             || match self.target.check {
@@ -126,7 +127,7 @@ impl Monitor {
         if let Some(change) = progress.judge.finish(now) {
             self.tell(now, |target| Subject::Target(target, change));
         }
-        self.stats.update(|counts| counts.show(&progress.judge));
+        self.stats.show(&progress.judge, now);
     }
 
     fn resume(&self) -> Judge {
@@ -149,7 +150,7 @@ impl Monitor {
                 flight.expire(now);
                 let strays = probe.take_strays();
                 if strays > 0 {
-                    self.stats.update(|counts| counts.strays += strays);
+                    self.stats.strays(strays);
                 }
             }
             while let Some(mut check) = flight.pop() {
@@ -165,7 +166,7 @@ impl Monitor {
             }
             let slot = if more { progress.schedule.take(now) } else { None };
             if let Some(slot) = slot {
-                let number = self.begin(progress, slot);
+                let number = self.begin(progress, slot, now);
                 match progress.addresses.first() {
                     Some(peer) => probe.send(&mut flight, number, *peer, progress.judge.is_down(), &self.clock),
                     None => flight.settled(number, now, unresolved()),
@@ -187,11 +188,12 @@ impl Monitor {
         let timeout = self.target.options.timeout;
         let probe = TcpProbe::new(port, &self.target.options);
         while self.more(progress) {
-            let Some(slot) = progress.schedule.take(self.clock.now()) else {
+            let now = self.clock.now();
+            let Some(slot) = progress.schedule.take(now) else {
                 self.sleep_until(progress.schedule.next_at());
                 continue;
             };
-            let number = self.begin(progress, slot);
+            let number = self.begin(progress, slot, now);
             let sent = self.clock.now();
             let outcome = if progress.addresses.is_empty() {
                 unresolved()
@@ -215,10 +217,8 @@ impl Monitor {
     }
 
     /// Begins the check of a slot: counts the gaps before it, brings the addresses up to date, numbers it.
-    fn begin(&self, progress: &mut Progress, slot: Slot) -> u64 {
-        if slot.gaps > 0 {
-            self.stats.update(|counts| counts.gaps += slot.gaps);
-        }
+    fn begin(&self, progress: &mut Progress, slot: Slot, now: Duration) -> u64 {
+        self.stats.tick(now, slot.gaps);
         if slot.gaps > GAP_WORTH_A_LINE {
             let lasted = self.target.options.interval.saturating_mul(u32::try_from(slot.gaps).unwrap_or(u32::MAX));
             self.tell(slot.at, |target| Subject::Gap(target, slot.gaps, lasted));
@@ -250,14 +250,14 @@ impl Monitor {
 
     /// The one way of every outcome: counted, shown, judged, and if that changes anything, told.
     fn judge(&self, progress: &mut Progress, check: &Check) {
-        if let Some(screen) = &self.verbose {
-            screen.out(verbose::line(&self.target, check));
+        if let Some(Verbose { screen, json }) = &self.verbose {
+            screen.out(match json {
+                true => json::check(&self.target, check, self.clock.wall(check.sent)),
+                false => verbose::line(&self.target, check),
+            });
         }
         let change = progress.judge.on(check);
-        self.stats.update(|counts| {
-            counts.count(&check.outcome);
-            counts.show(&progress.judge);
-        });
+        self.stats.judged(check, &progress.judge);
         // One that is watched no more, or by another thread with other options, has nothing to tell.
         if let Some(change) = change.filter(|_| !self.stopped()) {
             self.tell(progress.judge.told_at(), |target| Subject::Target(target, change));

@@ -17,15 +17,22 @@ use crate::config::{Config, Given, Output};
 use crate::event::{Event, Item, Subject};
 use crate::flags::{self, Typed};
 use crate::fleet::Fleet;
+use crate::manual;
 use crate::outbox::Outbox;
 use crate::secret::Secret;
+use crate::sink::alertmanager::Alertmanager;
+use crate::sink::exec::Exec;
+use crate::sink::heartbeat;
+use crate::sink::http::{self, Http};
 use crate::sink::log::LogFile;
-use crate::sink::slack::{self, Slack};
+use crate::sink::slack::Slack;
 use crate::state::{Memory, Opened, StateFile};
+use crate::stats::Board;
 use crate::sync::{self, lock};
 use crate::target::{Target, shown, shown_path};
-use crate::view::{Screen, summary};
-use crate::writer::{Message, OnRefusal, Sinks, Writer};
+use crate::view::files::{self, Files};
+use crate::view::{Screen, Verbose, json, summary};
+use crate::writer::{Listener, Message, OnRefusal, Sinks, Told, Writer};
 
 /// Bad usage, bad configuration, no right to send.
 const UNUSABLE: u8 = 2;
@@ -52,19 +59,24 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8, String> {
     let typed = flags::parse(args)?;
-    if typed.help || typed.version {
-        let text =
-            if typed.help { flags::help(80) } else { format!("reachabilitycheck {}\n", env!("CARGO_PKG_VERSION")) };
+    if typed.only_shows() {
+        let text = match typed.completions {
+            Some(shell) => manual::completions(shell),
+            None if typed.man => manual::page(),
+            None if typed.help => flags::help(80),
+            None => format!("reachabilitycheck {}\n", env!("CARGO_PKG_VERSION")),
+        };
         // A reader that went away (`--help | head`) has what it wanted.
         let _ = io::stdout().write_all(text.as_bytes());
         return Ok(0);
     }
     let config = configure(&typed)?;
-    let slack = config.slack.clone().map(|url| webhook(url, typed.ca_file.as_deref())).transpose()?;
+    let roots = typed.ca_file.as_deref().map(read_roots).transpose()?;
+    let slack = config.slack.clone().map(|url| place("the webhook", url, &roots)).transpose()?.map(Slack::new);
     if config.check_up {
         return Ok(if checkup::run(config, slack) { 0 } else { UNUSABLE });
     }
-    watch(&typed, config, slack)
+    watch(&typed, config, slack, &roots)
 }
 
 /// Reads the files and the variable that the options name. Errors: one line that names the file.
@@ -86,15 +98,20 @@ fn configure(typed: &Typed) -> Result<Config, String> {
     )
 }
 
-/// The webhook, with the roots that it may need. Errors: one line that names the file.
-fn webhook(url: Secret, ca_file: Option<&Path>) -> Result<Slack, String> {
-    let mut slack = Slack::new(url, |name| std::env::var(name).ok())?;
-    if let Some(path) = ca_file {
-        let name = shown_path(path);
-        let pem = fs::read(path).map_err(|error| format!("--ca-file: {name} cannot be read: {error}"))?;
-        slack.trust(&pem).map_err(|why| format!("--ca-file: {name} cannot be used: {why}"))?;
+/// The file of `--ca-file`, by name, and its text. Errors: one line that names the file.
+fn read_roots(path: &Path) -> Result<(String, Vec<u8>), String> {
+    let name = shown_path(path);
+    let pem = fs::read(path).map_err(|error| format!("--ca-file: {name} cannot be read: {error}"))?;
+    Ok((name, pem))
+}
+
+/// A place that is sent to, with the roots that it may need. Errors: one line that names what is wrong.
+fn place(what: &str, url: Secret, roots: &Option<(String, Vec<u8>)>) -> Result<Http, String> {
+    let mut place = Http::new(url, |name| std::env::var(name).ok()).map_err(|why| format!("{what}: {why}"))?;
+    if let Some((name, pem)) = roots {
+        place.trust(pem).map_err(|why| format!("--ca-file: {name} cannot be used: {why}"))?;
     }
-    Ok(slack)
+    Ok(place)
 }
 
 /// A file's name for messages, and its text; `-` is stdin.
@@ -125,7 +142,7 @@ enum End {
     Signal(&'static str),
 }
 
-fn watch(typed: &Typed, config: Config, slack: Option<Slack>) -> Result<u8, String> {
+fn watch(typed: &Typed, config: Config, slack: Option<Slack>, roots: &Option<(String, Vec<u8>)>) -> Result<u8, String> {
     sync::report_panics_on_one_line();
     let clock = Clock::start();
     let mut signals =
@@ -140,6 +157,26 @@ fn watch(typed: &Typed, config: Config, slack: Option<Slack>) -> Result<u8, Stri
     if slack.is_none() {
         screen.err("Slack is off: no --slack-url, --slack-url-file or SLACK_WEBHOOK_URL");
     }
+    let board = Arc::<Board>::default();
+    let heartbeat = config.heartbeat.clone().map(|url| place("--heartbeat", url, roots)).transpose()?;
+    let members = config.alertmanagers.iter().map(|url| place("--alertmanager", url.clone(), roots));
+    let members = members.collect::<Result<Vec<_>, _>>()?;
+    let mut listeners: Vec<Listener> = Vec::new();
+    if config.output != Output::Quiet {
+        listeners.push(lines_for(screen.clone(), config.json));
+    }
+    let exec =
+        config.exec.clone().map(|command| Exec::start(command, screen.clone())).transpose().map_err(no_thread)?;
+    listeners.extend(exec.as_ref().map(Exec::listener));
+    let alertmanager = match members.is_empty() {
+        true => None,
+        false => {
+            let monitor = config.monitor.clone().unwrap_or_else(host_name);
+            let started = Alertmanager::start(members, monitor, Arc::clone(&board), clock, screen.clone());
+            Some(started.map_err(no_thread)?)
+        }
+    };
+    listeners.extend(alertmanager.as_ref().map(Alertmanager::listener));
     let refusal = Arc::new(Mutex::new(None));
     let (told, on_refusal) = (Arc::clone(&refusal), handle.clone());
     let once = config.count.is_some();
@@ -155,7 +192,7 @@ fn watch(typed: &Typed, config: Config, slack: Option<Slack>) -> Result<u8, Stri
                 on_refusal.close();
             })
         }),
-        show: config.output != Output::Quiet,
+        listeners,
     };
     let writer = Writer::start(sinks, clock, screen.clone()).map_err(no_thread)?;
     let targets: Vec<Arc<Target>> = config.targets.into_iter().map(Arc::new).collect();
@@ -166,10 +203,23 @@ fn watch(typed: &Typed, config: Config, slack: Option<Slack>) -> Result<u8, Stri
     if !once {
         tell(Subject::Start(targets.clone()));
     }
-    let verbose = (config.output == Output::Verbose).then(|| screen.clone());
-    let mut fleet = Fleet::new(clock, writer.sender(), verbose, config.count);
+    let verbose = (config.output == Output::Verbose).then(|| Verbose { screen: screen.clone(), json: config.json });
+    let mut fleet = Fleet::new(clock, writer.sender(), verbose, config.count, (Arc::clone(&board), 0));
     let done = move || handle.close();
     fleet.watch(&targets, |name| writer.known(name), done.clone())?;
+    let files = match config.metrics {
+        None => None,
+        metrics => Some(Files::start(files::Sources {
+            metrics,
+            board: Arc::clone(&board),
+            waiting: writer.waiting(),
+            clock,
+            screen: screen.clone(),
+        })?),
+    };
+    if let Some(url) = heartbeat {
+        heartbeat::start(url, Arc::clone(&board), writer.waiting(), clock, screen.clone()).map_err(no_thread)?;
+    }
     // A terminal that goes away ends a run that was started by hand; one with a file of targets is told to read it again.
     let reloads = !once && typed.files.iter().any(|file| file.as_os_str() != "-");
     let end = loop {
@@ -204,17 +254,29 @@ fn watch(typed: &Typed, config: Config, slack: Option<Slack>) -> Result<u8, Stri
             End::Refused(why) => format!("Slack refuses the webhook: {why}"),
         }));
     }
-    let results = fleet.counts();
-    let down = results.iter().filter(|(_, counts)| counts.down);
-    let down = down.map(|(target, counts)| (target.name.clone(), counts.failed)).collect();
+    let results = board.counts();
+    let down =
+        results.iter().filter_map(|(target, counts)| Some((target.name.clone(), counts.outage?.failed))).collect();
     let limit = match end {
-        End::AllChecksDone => slack::LIMIT,
+        End::AllChecksDone => http::LIMIT,
         End::StdoutClosed | End::Signal(_) => LAST_TRY,
         End::Refused(_) => Duration::ZERO,
     };
     writer.finish(limit, down);
+    if let Some(exec) = exec {
+        exec.finish(LAST_TRY);
+    }
+    if let Some(alertmanager) = alertmanager {
+        alertmanager.finish(LAST_TRY);
+    }
+    if let Some(files) = files {
+        files.finish(LAST_LINES);
+    }
     if config.output != Output::Quiet {
-        screen.out(summary::lines(&results));
+        screen.out(match config.json {
+            true => json::summary(&results, clock.wall(clock.now())),
+            false => summary::lines(&results),
+        });
     }
     screen.flush(LAST_LINES);
     let well = results.iter().all(|(target, counts)| summary::is_well(target, counts));
@@ -225,6 +287,23 @@ fn watch(typed: &Typed, config: Config, slack: Option<Slack>) -> Result<u8, Stri
         End::AllChecksDone if !well => Ok(NOT_WELL),
         _ => Ok(0),
     }
+}
+
+/// Shows notifications on stdout: log lines, or JSON.
+fn lines_for(screen: Screen, json: bool) -> Listener {
+    Box::new(move |told| {
+        let line = |one: &Told| match json {
+            true => json::notification(&one.event, &one.item),
+            false => one.item.log_line(),
+        };
+        screen.out(told.iter().map(line).collect());
+    })
+}
+
+/// The host's name (gethostname(2), which proc(5) shows too), or one that says that there is none.
+fn host_name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "unnamed".to_owned() } else { name.trim().to_owned() }
 }
 
 /// Opens the state, says what was wrong with it, and brings to the log what a crash kept from it.

@@ -1,20 +1,55 @@
 //! What is counted for each target, shared with the views. A mutex, not atomics: one lock a check, always consistent,
 //! and there are machines without 64-bit atomics.
 
-use std::sync::Mutex;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::event::{Loss, Outcome};
-use crate::judge::Judge;
+use crate::event::{Check, Loss, Outcome};
+use crate::judge::{Judge, Ongoing};
 use crate::sync::lock;
+use crate::target::Target;
+
+/// Upper bounds of the round-trip time histogram, in microseconds, each included; above the last there is one more bucket.
+pub const RTT_BOUNDS: [u32; 12] =
+    [500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 2_000_000];
+
+/// All targets that are watched now, for those who show them.
+#[derive(Debug, Default)]
+pub struct Board(Mutex<Vec<(Arc<Target>, Arc<Stats>)>>);
 
 /// The shared counts of one target.
-#[derive(Debug, Default)]
-pub struct Stats(Mutex<Counts>);
+#[derive(Debug)]
+pub struct Stats(Mutex<Shared>);
 
-/// A target's counts since the start.
+#[derive(Debug)]
+struct Shared {
+    counts: Counts,
+    /// The latest checks, oldest first; at most `keep`.
+    latest: VecDeque<Blip>,
+    keep: usize,
+}
+
+/// One of the latest slots, as a picture shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blip {
+    /// Answered after so many microseconds.
+    Answered(u32),
+    /// Sent, and not answered.
+    Unanswered,
+    /// Could not be sent.
+    Unsent,
+    /// Slept through.
+    Gap,
+}
+
+/// A target's counts since it is watched.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
+    /// When its watching began, on the monotonic clock.
+    pub begun: Duration,
+    /// When its thread last took a slot; before the first, `begun`.
+    pub ticked: Duration,
     /// Checks answered.
     pub answered: u64,
     /// Checks sent and not answered.
@@ -25,58 +60,188 @@ pub struct Counts {
     pub gaps: u64,
     /// Datagrams that answered no check of ours.
     pub strays: u64,
+    /// The latest round trip; None before the first.
+    pub rtt_last: Option<Duration>,
     /// The shortest round trip.
     pub rtt_min: Duration,
     /// The longest round trip.
     pub rtt_max: Duration,
     /// All round trips, added up.
     pub rtt_sum: Duration,
+    /// How many round trips took at most the bound of that place in [`RTT_BOUNDS`], and more than the one before; the last
+    /// is what took longer than all.
+    pub rtt_buckets: [u64; RTT_BOUNDS.len() + 1],
     /// The loss in the sample.
     pub loss: Loss,
-    /// Is the target down?
-    pub down: bool,
-    /// While down: failed checks of the outage.
-    pub failed: u64,
+    /// The outage that goes on; None: not down.
+    pub outage: Option<Ongoing>,
+    /// How many outages there were, the one that goes on among them.
+    pub outages: u64,
+    /// How long the target was down in outages that are over, since `begun`.
+    pub down: Duration,
+}
+
+impl Board {
+    /// From now on these are watched.
+    pub fn set(&self, targets: Vec<(Arc<Target>, Arc<Stats>)>) {
+        *lock(&self.0) = targets;
+    }
+
+    /// The targets, in the order of the configuration.
+    pub fn targets(&self) -> Vec<(Arc<Target>, Arc<Stats>)> {
+        lock(&self.0).clone()
+    }
+
+    /// Each target with its counts now.
+    pub fn counts(&self) -> Vec<(Arc<Target>, Counts)> {
+        self.targets().into_iter().map(|(target, stats)| (target, stats.read())).collect()
+    }
 }
 
 impl Stats {
-    /// The counts now.
-    pub fn read(&self) -> Counts {
-        *lock(&self.0)
+    /// Nothing counted yet; watched since `begun`. The latest `keep` checks are kept for a picture.
+    pub fn new(begun: Duration, keep: usize) -> Stats {
+        let counts = Counts { begun, ticked: begun, ..Counts::default() };
+        Stats(Mutex::new(Shared { counts, latest: VecDeque::with_capacity(keep), keep }))
     }
 
-    /// Changes them.
-    pub fn update(&self, change: impl FnOnce(&mut Counts)) {
-        change(&mut lock(&self.0));
+    /// The counts now.
+    pub fn read(&self) -> Counts {
+        lock(&self.0).counts
+    }
+
+    /// The latest checks, oldest first.
+    pub fn latest(&self) -> Vec<Blip> {
+        lock(&self.0).latest.iter().copied().collect()
+    }
+
+    /// The thread took a slot, after `gaps` that it slept through.
+    pub fn tick(&self, now: Duration, gaps: u64) {
+        let mut shared = lock(&self.0);
+        shared.counts.ticked = now;
+        shared.counts.gaps += gaps;
+        let shown = usize::try_from(gaps).unwrap_or(usize::MAX).min(shared.keep);
+        (0..shown).for_each(|_| shared.keep(Blip::Gap));
+    }
+
+    /// Datagrams came that answer nothing.
+    pub fn strays(&self, strays: u64) {
+        lock(&self.0).counts.strays += strays;
+    }
+
+    /// A check was judged.
+    pub fn judged(&self, check: &Check, judge: &Judge) {
+        let mut shared = lock(&self.0);
+        shared.counts.count(&check.outcome);
+        shared.counts.show(judge, check.ended);
+        shared.keep(match check.outcome {
+            Outcome::Answered(rtt) => Blip::Answered(micros(rtt)),
+            Outcome::Unanswered(_) => Blip::Unanswered,
+            Outcome::Unsent(_) => Blip::Unsent,
+        });
+    }
+
+    /// Shows what the judge holds, without a check: at the start and at the end.
+    pub fn show(&self, judge: &Judge, now: Duration) {
+        lock(&self.0).counts.show(judge, now);
+    }
+}
+
+impl Shared {
+    fn keep(&mut self, blip: Blip) {
+        if self.keep == 0 {
+            return;
+        }
+        if self.latest.len() >= self.keep {
+            self.latest.pop_front();
+        }
+        self.latest.push_back(blip);
     }
 }
 
 impl Counts {
-    /// Counts one check.
-    pub fn count(&mut self, outcome: &Outcome) {
+    fn count(&mut self, outcome: &Outcome) {
         match *outcome {
             Outcome::Answered(rtt) => {
                 if self.answered == 0 || rtt < self.rtt_min {
                     self.rtt_min = rtt;
                 }
                 self.answered += 1;
+                self.rtt_last = Some(rtt);
                 self.rtt_max = self.rtt_max.max(rtt);
                 self.rtt_sum += rtt;
+                let place = RTT_BOUNDS.partition_point(|bound| *bound < micros(rtt));
+                self.rtt_buckets[place] += 1;
             }
             Outcome::Unanswered(_) => self.unanswered += 1,
             Outcome::Unsent(_) => self.unsent += 1,
         }
     }
 
-    /// Shows what the judge holds now.
-    pub fn show(&mut self, judge: &Judge) {
+    fn show(&mut self, judge: &Judge, now: Duration) {
         self.loss = judge.loss();
-        self.down = judge.is_down();
-        self.failed = judge.failed();
+        let outage = judge.outage();
+        match (self.outage, outage) {
+            (None, Some(_)) => self.outages += 1,
+            (Some(over), None) => self.down += now.saturating_sub(over.since.max(self.begun)),
+            _ => {}
+        }
+        self.outage = outage;
     }
 
     /// Checks that were sent and are judged.
     pub fn sent(&self) -> u64 {
         self.answered + self.unanswered
+    }
+
+    /// How long the target was down since `begun`, the outage that goes on included.
+    pub fn down_until(&self, now: Duration) -> Duration {
+        let ongoing = self.outage.map(|outage| now.saturating_sub(outage.since.max(self.begun)));
+        self.down + ongoing.unwrap_or_default()
+    }
+
+    /// The mean round trip; None without any.
+    pub fn rtt_mean(&self) -> Option<Duration> {
+        (self.answered > 0).then(|| self.rtt_sum.div_f64(self.answered as f64))
+    }
+}
+
+/// Rounded up, so that what took longer than a bound stays above it.
+fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_nanos().div_ceil(1000)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::What;
+    use crate::flags;
+    use crate::judge::Rules;
+
+    #[test]
+    fn counts_and_outages() {
+        let target = Target::parse("gw", &flags::parse(["-ct".into(), "2".into()]).unwrap().target).unwrap();
+        let at = |secs| Duration::from_secs(secs);
+        let mut judge = Judge::new(Rules::of(&target));
+        let stats = Stats::new(at(100), 3);
+        let micro = |n| Outcome::Answered(Duration::from_micros(n));
+        let lost = Outcome::Unanswered(What::NoAnswer.into());
+        let outcomes = [micro(500), micro(501), lost, lost, lost, micro(3_000_000), lost];
+        for (number, outcome) in (1..).zip(outcomes) {
+            let check = Check { number, sent: at(100 + number), ended: at(101 + number), outcome, only_fresh: false };
+            judge.on(&check);
+            stats.judged(&check, &judge);
+            if number == 5 {
+                let counts = stats.read();
+                assert_eq!(counts.outage.map(|outage| (outage.since, outage.failed)), Some((at(103), 3)));
+                assert_eq!(counts.down_until(at(110)), at(7));
+            }
+        }
+        stats.tick(at(120), 1);
+        let counts = stats.read();
+        assert_eq!((counts.answered, counts.unanswered, counts.gaps, counts.ticked), (3, 4, 1, at(120)));
+        assert_eq!((counts.outages, counts.down, counts.outage), (1, at(4), None));
+        assert_eq!((counts.rtt_buckets[0], counts.rtt_buckets[1], counts.rtt_buckets[12]), (1, 1, 1));
+        assert_eq!(stats.latest(), [Blip::Answered(3_000_000), Blip::Unanswered, Blip::Gap]);
     }
 }

@@ -15,6 +15,8 @@ pub struct Target {
     /// What notifications call it, one of a kind in a configuration: the label, else `host` (ICMP) or
     /// `host:port`, `[v6]:port` (TCP), normalised.
     pub name: String,
+    /// The same without a label: where checks go, as messages write it.
+    pub place: String,
     /// Where checks go.
     pub host: Host,
     /// How it is checked.
@@ -42,6 +44,15 @@ pub enum Check {
         /// The port to connect to, never 0.
         port: u16,
     },
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Check::Icmp => "icmp",
+            Check::Tcp { .. } => "tcp",
+        })
+    }
 }
 
 /// The options of one target as they hold, defaults filled in.
@@ -256,8 +267,9 @@ impl Target {
         }
         let place = Place::parse(rest, typed.port)?;
         let options = typed.resolve(&place)?;
-        let name = label.map_or_else(|| place.name(), str::to_owned);
-        Ok(Target { name, host: place.host, check: place.check, options })
+        let written = place.name();
+        let name = label.map_or_else(|| written.clone(), str::to_owned);
+        Ok(Target { name, place: written, host: place.host, check: place.check, options })
     }
 }
 

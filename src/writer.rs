@@ -11,8 +11,9 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use crate::clock::Clock;
-use crate::event::{Change, Event, Subject};
+use crate::event::{Change, Event, Item, Subject};
 use crate::outbox::{Outbox, Refused};
+use crate::sink::http;
 use crate::sink::log::LogFile;
 use crate::sink::slack::{self, Slack};
 use crate::state::{Down, Known, Memory, Record, StateFile};
@@ -43,6 +44,41 @@ pub struct Writer {
     shared: Arc<Shared>,
 }
 
+/// Something to notify, with the notification that it became.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// What happened.
+    pub event: Event,
+    /// What the log and Slack are told of it.
+    pub item: Item,
+}
+
+/// Is told of each batch when it is in the log. Must not block: Slack waits.
+pub type Listener = Box<dyn Fn(&[Told]) + Send>;
+
+/// What waits for Slack, as others may ask.
+#[derive(Clone)]
+pub struct Waiting(Arc<Shared>);
+
+impl Waiting {
+    /// How many notifications Slack has not had; 0 without a webhook.
+    pub fn len(&self) -> usize {
+        let desk = lock(&self.0.desk);
+        if desk.slack { desk.outbox.len() } else { 0 }
+    }
+
+    /// Has Slack had all?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// When the oldest of them happened.
+    pub fn oldest(&self) -> Option<SystemTime> {
+        let desk = lock(&self.0.desk);
+        desk.outbox.oldest().filter(|_| desk.slack)
+    }
+}
+
 /// Called once, when Slack refuses the first message for good.
 pub type OnRefusal = Box<dyn FnOnce(String) + Send>;
 
@@ -65,8 +101,8 @@ struct Desk {
     /// Is there a webhook? If not, nothing new goes into the outbox, and what was in it stays.
     slack: bool,
     slack_fails: bool,
-    /// Are log lines shown on stdout?
-    show: bool,
+    /// Who else is told.
+    listeners: Vec<Listener>,
 }
 
 /// The sinks that the options ask for, and what they hold from before.
@@ -83,8 +119,8 @@ pub struct Sinks {
     pub slack: Option<Slack>,
     /// Called when Slack refuses the very first message for good: the webhook is wrong. None: that is only said.
     pub on_refusal: Option<OnRefusal>,
-    /// Log lines go to stdout too.
-    pub show: bool,
+    /// Who else is told of each notification.
+    pub listeners: Vec<Listener>,
 }
 
 impl Writer {
@@ -103,7 +139,7 @@ impl Writer {
                 outbox: sinks.outbox,
                 slack: sinks.slack.is_some(),
                 slack_fails: false,
-                show: sinks.show,
+                listeners: sinks.listeners,
             }),
             on_refusal: Mutex::new(sinks.on_refusal),
             clock,
@@ -120,6 +156,11 @@ impl Writer {
     /// The way for events.
     pub fn sender(&self) -> Sender<Message> {
         self.inbox.clone()
+    }
+
+    /// What waits for Slack.
+    pub fn waiting(&self) -> Waiting {
+        Waiting(Arc::clone(&self.shared))
     }
 
     /// What is known of a target now.
@@ -146,7 +187,7 @@ impl Shared {
             let quit = self.take_in(wake);
             if let Some(slack) = &mut slack {
                 match &quit {
-                    None => drop(self.post_due(slack, slack::LIMIT)),
+                    None => drop(self.post_due(slack, http::LIMIT)),
                     Some(words) => self.post_last(slack, words.until),
                 }
             }
@@ -185,7 +226,7 @@ impl Shared {
             }
         }
         let down = quit.as_ref().map_or(&[][..], |words| &words.down);
-        lock(&self.desk).enter(&events, down, self.clock.now(), &self.screen);
+        lock(&self.desk).enter(events, down, self.clock.now(), &self.screen);
         quit
     }
 
@@ -225,7 +266,7 @@ impl Shared {
         lock(&self.desk).outbox.hurry();
         loop {
             let left = deadline.saturating_sub(self.clock.now());
-            if left.is_zero() || !self.post_due(slack, left.min(slack::LIMIT)) {
+            if left.is_zero() || !self.post_due(slack, left.min(http::LIMIT)) {
                 break;
             }
             let Some(next) = lock(&self.desk).outbox.next_at().filter(|next| *next < deadline) else {
@@ -248,7 +289,7 @@ impl Shared {
                 Message::Quit(_) => None,
             })
             .collect();
-        desk.enter(&events, &words.down, self.clock.now(), &self.screen);
+        desk.enter(events, &words.down, self.clock.now(), &self.screen);
         desk.say_undelivered(": its answer did not come", &self.screen);
     }
 }
@@ -259,10 +300,10 @@ fn jitter(now: Duration) -> f64 {
 }
 
 impl Desk {
-    /// Numbers the events, and brings them to the state, the log, the screen and the outbox; also tries again what the
+    /// Numbers the events, and brings them to the state, the log, the listeners and the outbox; also tries again what the
     /// disk did not take before.
-    fn enter(&mut self, events: &[Event], down: &[(String, u64)], now: Duration, screen: &Screen) {
-        let (mut lines, mut records) = (String::new(), Vec::new());
+    fn enter(&mut self, events: Vec<Event>, down: &[(String, u64)], now: Duration, screen: &Screen) {
+        let (mut lines, mut records, mut told) = (String::new(), Vec::new(), Vec::new());
         for event in events {
             let item = event.item(self.memory.number + 1);
             lines.push_str(&item.log_line());
@@ -270,10 +311,10 @@ impl Desk {
             if waits {
                 self.outbox.add(item.clone());
             }
-            let known = self.known(event);
-            let record = Record::Made { item, waits, known };
+            let record = Record::Made { item: item.clone(), waits, known: self.known(&event) };
             self.memory.apply(&record);
             records.push(record);
+            told.push(Told { event, item });
         }
         for (target, failed) in down {
             let before = self.memory.targets.get(target);
@@ -302,8 +343,8 @@ impl Desk {
         if !self.log_fails {
             self.memory.all_logged();
         }
-        if self.show && !lines.is_empty() {
-            screen.out(lines);
+        if !told.is_empty() {
+            self.listeners.iter().for_each(|listener| listener(&told));
         }
     }
 

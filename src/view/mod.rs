@@ -8,8 +8,20 @@ use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::thread;
 use std::time::Duration;
 
+pub mod files;
+pub mod json;
+pub mod metrics;
 pub mod summary;
 pub mod verbose;
+
+/// Where each check is shown, with `--verbose`.
+#[derive(Clone)]
+pub struct Verbose {
+    /// The way there.
+    pub screen: Screen,
+    /// As a JSON line?
+    pub json: bool,
+}
 
 /// So many lines may wait for a slow reader; beyond that lines are left out, and stderr says so.
 const WAITING: usize = 2000;

@@ -18,8 +18,7 @@ fn line(name: &str, width: usize, counts: &Counts) -> String {
     let sent = counts.sent();
     let percent = (counts.unanswered * 100).checked_div(sent).unwrap_or(0);
     let mut line = format!("{name:width$} : xmt/rcv/%loss = {sent}/{}/{percent}%", counts.answered);
-    if counts.answered > 0 {
-        let average = counts.rtt_sum.div_f64(counts.answered as f64);
+    if let Some(average) = counts.rtt_mean() {
         line.push_str(&format!(
             ", min/avg/max = {}/{}/{} ms",
             bare_ms(counts.rtt_min),
@@ -39,5 +38,5 @@ fn line(name: &str, width: usize, counts: &Counts) -> String {
 /// Is the target well: up, answered at least once, and with a loss of at most its `change`?
 pub fn is_well(target: &Target, counts: &Counts) -> bool {
     let lost_too_much = counts.loss.differs_by_more(Loss::default(), target.options.change.hundredths());
-    !counts.down && counts.answered > 0 && !lost_too_much
+    counts.outage.is_none() && counts.answered > 0 && !lost_too_much
 }
