@@ -12,7 +12,14 @@ IMPURE = Instant|SystemTime::now|std::(fs|thread|env|process|os)|thread::|UdpSoc
 
 SECONDS ?= 120
 
-.PHONY: help build test lint static bench fuzz install clean
+OUT = $(or $(CARGO_TARGET_DIR),target)
+# What `make install` installs; one that is named is taken as it is, such as that of `make static TARGET=...`.
+PROGRAM ?= $(OUT)/release/reachabilitycheck
+INSTALLED = bin/reachabilitycheck share/man/man8/reachabilitycheck.8 \
+            share/bash-completion/completions/reachabilitycheck share/zsh/site-functions/_reachabilitycheck \
+            share/fish/vendor_completions.d/reachabilitycheck.fish lib/systemd/system/reachabilitycheck.service
+
+.PHONY: help build test lint static bench fuzz install uninstall clean
 
 help:
 	@echo "make build    the program, target/release/reachabilitycheck"
@@ -21,7 +28,8 @@ help:
 	@echo "make static   a static binary for TARGET=$(TARGET)"
 	@echo "make bench    cost and accuracy beside ping and fping, as one table"
 	@echo "make fuzz     random input for the parsers, for SECONDS=$(SECONDS) each"
-	@echo "make install  the binary into DESTDIR and PREFIX=$(PREFIX)"
+	@echo "make install  binary, manual page, completions and systemd unit into DESTDIR and PREFIX=$(PREFIX);"
+	@echo "              with PROGRAM=file that binary. make uninstall takes them away"
 	@echo "make clean    remove what was built"
 
 build:
@@ -41,7 +49,7 @@ lint:
 
 static:
 	$(CARGO) build --release --locked --target $(TARGET)
-	@ls -l target/$(TARGET)/release/reachabilitycheck
+	@ls -l $(OUT)/$(TARGET)/release/reachabilitycheck
 
 bench:
 	$(CARGO) build --release --locked
@@ -50,9 +58,27 @@ bench:
 fuzz:
 	FUZZ_SECONDS=$(SECONDS) $(CARGO) test --release --locked --test fuzz -- --nocapture
 
-install: build
-	install -d $(DESTDIR)$(PREFIX)/bin
-	install -m 755 target/release/reachabilitycheck $(DESTDIR)$(PREFIX)/bin/reachabilitycheck
+# So that `make build` and then `sudo make install` need no cargo for the second.
+$(OUT)/release/reachabilitycheck: Cargo.toml Cargo.lock $(wildcard src/* src/*/*)
+	$(CARGO) build --release --locked
+
+# Manual page and completions come out of the program; where it cannot run (built for another machine) out of one that can.
+install: $(PROGRAM)
+	@set -eu; to="$(DESTDIR)$(PREFIX)"; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
+	put() { install -d "$${3%/*}"; install -m "$$1" "$$2" "$$3"; echo "$$3"; }; \
+	out() { if ! "$(PROGRAM)" "$$@" >"$$scratch/text" 2>/dev/null; then \
+		$(CARGO) run --quiet --locked -- "$$@" >"$$scratch/text"; fi; }; \
+	put 755 "$(PROGRAM)" "$$to/bin/reachabilitycheck"; \
+	out --man; put 644 "$$scratch/text" "$$to/share/man/man8/reachabilitycheck.8"; \
+	out --completions bash; put 644 "$$scratch/text" "$$to/share/bash-completion/completions/reachabilitycheck"; \
+	out --completions zsh; put 644 "$$scratch/text" "$$to/share/zsh/site-functions/_reachabilitycheck"; \
+	out --completions fish; put 644 "$$scratch/text" "$$to/share/fish/vendor_completions.d/reachabilitycheck.fish"; \
+	unit=systemd/reachabilitycheck.service; [ ! -f contrib/$$unit ] || { \
+		sed 's|/usr/local/bin/|$(PREFIX)/bin/|g' contrib/$$unit >"$$scratch/text"; \
+		put 644 "$$scratch/text" "$$to/lib/systemd/system/$${unit##*/}"; }
+
+uninstall:
+	cd "$(DESTDIR)$(PREFIX)" && rm -f $(INSTALLED)
 
 clean:
 	$(CARGO) clean

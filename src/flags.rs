@@ -39,10 +39,23 @@ pub struct Typed {
     pub json: bool,
     pub quiet: bool,
     pub verbose: bool,
-    pub help: bool,
-    pub version: bool,
-    pub man: bool,
-    pub completions: Option<Shell>,
+    /// Show this, and watch nothing.
+    pub show: Option<Show>,
+}
+
+/// What can be shown instead of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Show {
+    /// The common options, on one screen.
+    CommonHelp,
+    /// All options.
+    Help,
+    /// The version.
+    Version,
+    /// The manual page.
+    Manual,
+    /// The completions for a shell.
+    Completions(Shell),
 }
 
 /// A shell that completions can be made for.
@@ -52,6 +65,11 @@ pub enum Shell {
     Bash,
     Zsh,
     Fish,
+}
+
+impl Shell {
+    /// All of them, by name.
+    pub const ALL: [(&str, Shell); 3] = [("bash", Shell::Bash), ("zsh", Shell::Zsh), ("fish", Shell::Fish)];
 }
 
 /// One row of the table.
@@ -64,6 +82,8 @@ pub struct Flag {
     pub value: &'static str,
     /// Where the help shows it.
     pub group: Group,
+    /// Does `-h` show it too?
+    pub common: bool,
     /// What the help says.
     pub help: &'static str,
     /// What holds without the flag; empty if that needs no telling.
@@ -107,7 +127,8 @@ pub enum Group {
 }
 use Group::{Checking, Log, Other, Others, Output, Run, Slack};
 
-const GROUPS: [(Group, &str); 7] = [
+/// The headings of `--help` and of the manual page, in their order.
+pub const GROUPS: [(Group, &str); 7] = [
     (Checking, "Checking (in a target file, also after a target, for it alone)"),
     (Run, "Targets and run"),
     (Slack, "Slack"),
@@ -120,90 +141,91 @@ const GROUPS: [(Group, &str); 7] = [
 /// Every flag there is.
 #[rustfmt::skip] // A table: two lines a row can be read and compared, ten cannot.
 pub static FLAGS: &[Flag] = &[
-    Flag { short: "p", long: "port", value: "PORT", group: Checking, default: "", accepted: "1 to 65535",
+    Flag { short: "p", long: "port", value: "PORT", group: Checking, common: false, default: "", accepted: "1 to 65535",
         help: "check this TCP port, not ICMP", set: Target(|t, v| put(&mut t.port, number(v, 1, 65535))) },
-    Flag { short: "i", long: "interval", value: "TIME", group: Checking, default: "1s", accepted: "10ms or more, such as 500ms, 2s or 1m30s (a bare number is seconds)",
+    Flag { short: "i", long: "interval", value: "TIME", group: Checking, common: true, default: "1s", accepted: "10ms or more, such as 500ms, 2s or 1m30s (a bare number is seconds)",
         help: "time between checks, 10ms at the least", set: Target(|t, v| put(&mut t.interval, time(v, 10))) },
-    Flag { short: "w", long: "timeout", value: "TIME", group: Checking, default: "2s", accepted: "1ms or more, such as 500ms, 2s or 1m30s (a bare number is seconds)",
+    Flag { short: "w", long: "timeout", value: "TIME", group: Checking, common: true, default: "2s", accepted: "1ms or more, such as 500ms, 2s or 1m30s (a bare number is seconds)",
         help: "how long an answer may take", set: Target(|t, v| put(&mut t.timeout, time(v, 1))) },
-    Flag { short: "s", long: "size", value: "N", group: Checking, default: "300", accepted: "1 to 100000",
-        help: "sample: the last N checks, 1 to 100000", set: Target(|t, v| put(&mut t.size, number(v, 1, 100_000))) },
-    Flag { short: "c", long: "change", value: "PCT", group: Checking, default: "5", accepted: "0 to 100, such as 5 or 2.5, in percentage points",
-        help: "change in packet loss, in percentage points, that is notified", set: Target(|t, v| put(&mut t.change, v.parse())) },
-    Flag { short: "ct", long: "ctimeout", value: "N", group: Checking, default: "TCP 3, ICMP 10", accepted: "0 to 100000",
-        help: "failures in a row before a target is down; ICMP: 0 turns down/up off", set: Target(|t, v| put(&mut t.failures, number(v, 0, 100_000))) },
-    Flag { short: "r", long: "recover", value: "N", group: Checking, default: "1", accepted: "1 to 100000",
-        help: "successes in a row before it is up again", set: Target(|t, v| put(&mut t.recover, number(v, 1, 100_000))) },
-    Flag { short: "", long: "remind", value: "TIME", group: Checking, default: "never", accepted: "1s or more, such as 90s, 30m or 12h (a bare number is seconds)",
+    Flag { short: "s", long: "size", value: "N", group: Checking, common: true, default: "300", accepted: "1 to 100000",
+        help: "sample for packet loss, in checks", set: Target(|t, v| put(&mut t.size, number(v, 1, 100_000))) },
+    Flag { short: "c", long: "change", value: "PCT", group: Checking, common: true, default: "5 points", accepted: "0 to 100, such as 5 or 2.5, in percentage points",
+        help: "change in packet loss to notify", set: Target(|t, v| put(&mut t.change, v.parse())) },
+    Flag { short: "ct", long: "ctimeout", value: "N", group: Checking, common: true, default: "TCP 3, ICMP 10", accepted: "0 to 100000; for ICMP, 0 turns down and up off",
+        help: "failures in a row before down", set: Target(|t, v| put(&mut t.failures, number(v, 0, 100_000))) },
+    Flag { short: "r", long: "recover", value: "N", group: Checking, common: true, default: "1", accepted: "1 to 100000",
+        help: "successes in a row before up again", set: Target(|t, v| put(&mut t.recover, number(v, 1, 100_000))) },
+    Flag { short: "", long: "remind", value: "TIME", group: Checking, common: false, default: "never", accepted: "1s or more, such as 90s, 30m or 12h (a bare number is seconds)",
         help: "notify again every TIME while down", set: Target(|t, v| put(&mut t.remind, time(v, 1000))) },
-    Flag { short: "4", long: "", value: "", group: Checking, default: "the first address that resolves", accepted: "",
-        help: "use only IPv4", set: TargetSwitch(|t| only(t, Family::V4)) },
-    Flag { short: "6", long: "", value: "", group: Checking, default: "", accepted: "",
-        help: "use only IPv6", set: TargetSwitch(|t| only(t, Family::V6)) },
-    Flag { short: "I", long: "interface", value: "NAME|ADDR", group: Checking, default: "the kernel's choice", accepted: "an interface, such as eth0, or an address of this machine",
-        help: "send from this interface or source address", set: Target(|t, v| put(&mut t.interface, v.parse())) },
-    Flag { short: "l", long: "length", value: "BYTES", group: Checking, default: "56", accepted: "16 to 65000",
+    Flag { short: "4", long: "", value: "", group: Checking, common: false, default: "the first address that resolves", accepted: "",
+        help: "only IPv4", set: TargetSwitch(|t| only(t, Family::V4)) },
+    Flag { short: "6", long: "", value: "", group: Checking, common: false, default: "", accepted: "",
+        help: "only IPv6", set: TargetSwitch(|t| only(t, Family::V6)) },
+    Flag { short: "I", long: "interface", value: "IFACE", group: Checking, common: false, default: "the kernel's choice", accepted: "an interface, such as eth0, or an address of this machine",
+        help: "interface or source address to send from", set: Target(|t, v| put(&mut t.interface, v.parse())) },
+    Flag { short: "l", long: "length", value: "BYTES", group: Checking, common: false, default: "56", accepted: "16 to 65000",
         help: "ICMP payload, 16 to 65000", set: Target(|t, v| put(&mut t.length, number(v, 16, 65_000))) },
-    Flag { short: "", long: "ttl", value: "N", group: Checking, default: "the kernel's", accepted: "1 to 255",
-        help: "TTL or hop limit of what is sent", set: Target(|t, v| put(&mut t.ttl, number(v, 1, 255))) },
-    Flag { short: "", long: "tos", value: "N", group: Checking, default: "the kernel's", accepted: "0 to 255, or 0x0 to 0xff",
-        help: "TOS or traffic class of what is sent", set: Target(|t, v| put(&mut t.tos, tos(v))) },
-    Flag { short: "f", long: "file", value: "FILE", group: Run, default: "", accepted: "a file of targets, or - for stdin",
-        help: "targets from a file, one a line; - is stdin; may be repeated", set: Global(|g, v| path(v).map(|file| g.files.push(file))) },
-    Flag { short: "n", long: "count", value: "N", group: Run, default: "until stopped", accepted: "1 or more",
-        help: "N checks of each target, then exit", set: Global(|g, v| put(&mut g.count, number(v, 1, u64::MAX))) },
-    Flag { short: "", long: "check", value: "", group: Run, default: "", accepted: "",
-        help: "check options, targets, socket rights and webhook, post one test message, exit", set: Switch(|g| g.check = true) },
-    Flag { short: "", long: "slack-url", value: "URL", group: Slack, default: "the variable SLACK_WEBHOOK_URL, else Slack is off", accepted: Secret::ACCEPTED,
-        help: "Incoming Webhook; other users can see it in ps, a file is safer", set: Global(|g, v| put(&mut g.slack_url, Secret::from_url(v))) },
-    Flag { short: "", long: "slack-url-file", value: "FILE", group: Slack, default: "", accepted: "a file whose first line is the webhook's URL",
+    Flag { short: "", long: "ttl", value: "N", group: Checking, common: false, default: "the kernel's", accepted: "1 to 255",
+        help: "TTL or hop limit to send", set: Target(|t, v| put(&mut t.ttl, number(v, 1, 255))) },
+    Flag { short: "", long: "tos", value: "N", group: Checking, common: false, default: "the kernel's", accepted: "0 to 255, or 0x0 to 0xff",
+        help: "TOS or traffic class to send", set: Target(|t, v| put(&mut t.tos, tos(v))) },
+    Flag { short: "f", long: "file", value: "FILE", group: Run, common: true, default: "", accepted: "a file of targets, or - for stdin",
+        help: "targets from a file, one a line; - is stdin; repeatable", set: Global(|g, v| path(v).map(|file| g.files.push(file))) },
+    Flag { short: "n", long: "count", value: "N", group: Run, common: true, default: "until stopped", accepted: "1 or more",
+        help: "N checks of each, then exit", set: Global(|g, v| put(&mut g.count, number(v, 1, u64::MAX))) },
+    Flag { short: "", long: "check", value: "", group: Run, common: true, default: "", accepted: "",
+        help: "try the whole set-up, post one test message, exit", set: Switch(|g| g.check = true) },
+    Flag { short: "", long: "slack-url", value: "URL", group: Slack, common: false, default: "$SLACK_WEBHOOK_URL, else Slack is off", accepted: Secret::ACCEPTED,
+        help: "Incoming Webhook; it shows in ps, a file does not", set: Global(|g, v| put(&mut g.slack_url, Secret::from_url(v))) },
+    Flag { short: "", long: "slack-url-file", value: "FILE", group: Slack, common: true, default: "", accepted: "a file whose first line is the webhook's URL",
         help: "file whose first line is the webhook's URL", set: Global(|g, v| put(&mut g.slack_url_file, path(v))) },
-    Flag { short: "", long: "ca-file", value: "FILE", group: Slack, default: "", accepted: "a file of PEM certificates",
+    Flag { short: "", long: "ca-file", value: "FILE", group: Slack, common: false, default: "", accepted: "a file of PEM certificates",
         help: "PEM roots to trust besides the built-in ones", set: Global(|g, v| put(&mut g.ca_file, path(v))) },
-    Flag { short: "", long: "log", value: "FILE", group: Log, default: "reachability.log", accepted: "a file",
-        help: "append notifications to this file", set: Global(|g, v| put(&mut g.log, path(v))) },
-    Flag { short: "", long: "no-log", value: "", group: Log, default: "", accepted: "",
+    Flag { short: "", long: "log", value: "FILE", group: Log, common: true, default: "reachability.log", accepted: "a file",
+        help: "log of notifications", set: Global(|g, v| put(&mut g.log, path(v))) },
+    Flag { short: "", long: "no-log", value: "", group: Log, common: false, default: "", accepted: "",
         help: "keep no log", set: Switch(|g| g.no_log = true) },
-    Flag { short: "", long: "state", value: "FILE", group: Log, default: "the log's name with .state for its ending", accepted: "a file",
-        help: "what must outlive the process: outages, and what Slack has not had", set: Global(|g, v| put(&mut g.state, path(v))) },
-    Flag { short: "", long: "no-state", value: "", group: Log, default: "", accepted: "",
+    Flag { short: "", long: "state", value: "FILE", group: Log, common: false, default: "the log's name with .state for its ending", accepted: "a file",
+        help: "what must outlive the process", set: Global(|g, v| put(&mut g.state, path(v))) },
+    Flag { short: "", long: "no-state", value: "", group: Log, common: false, default: "", accepted: "",
         help: "keep no state; so it is with --no-log and no --state", set: Switch(|g| g.no_state = true) },
-    Flag { short: "", long: "exec", value: "COMMAND", group: Others, default: "", accepted: "a command for sh -c",
-        help: "run by sh -c for each notification, which is in the variables REACH_*", set: Global(|g, v| put(&mut g.exec, command(v))) },
-    Flag { short: "", long: "heartbeat", value: "URL", group: Others, default: "", accepted: "an http:// or https:// URL",
-        help: "GET it every 60s while all is well with the monitor itself (a dead-man switch)", set: Global(|g, v| put(&mut g.heartbeat, Secret::from_url(v))) },
-    Flag { short: "", long: "alertmanager", value: "URL", group: Others, default: "", accepted: "an http:// or https:// URL, such as http://192.0.2.9:9093",
-        help: "keep this Alertmanager told of what is down or loses packets; repeat it for each member of a cluster", set: Global(|g, v| Secret::from_url(v).map(|url| g.alertmanagers.push(url))) },
-    Flag { short: "", long: "name", value: "NAME", group: Others, default: "the host's name", accepted: "a word without control characters",
-        help: "what Alertmanager is to call this monitor", set: Global(|g, v| put(&mut g.monitor, monitor(v))) },
-    Flag { short: "", long: "metrics", value: "FILE", group: Output, default: "", accepted: "a file",
+    Flag { short: "", long: "exec", value: "COMMAND", group: Others, common: false, default: "", accepted: "a command for sh -c",
+        help: "run by sh -c for each notification, told in REACH_*", set: Global(|g, v| put(&mut g.exec, command(v))) },
+    Flag { short: "", long: "heartbeat", value: "URL", group: Others, common: false, default: "", accepted: "an http:// or https:// URL",
+        help: "GET it every 60s while the monitor itself is well", set: Global(|g, v| put(&mut g.heartbeat, Secret::from_url(v))) },
+    Flag { short: "", long: "alertmanager", value: "URL", group: Others, common: false, default: "", accepted: "an http:// or https:// URL, such as http://192.0.2.9:9093",
+        help: "tell this Alertmanager what is wrong; repeatable", set: Global(|g, v| Secret::from_url(v).map(|url| g.alertmanagers.push(url))) },
+    Flag { short: "", long: "name", value: "NAME", group: Others, common: false, default: "the host's name", accepted: "a name without control characters",
+        help: "of this monitor, in alerts", set: Global(|g, v| put(&mut g.monitor, monitor(v))) },
+    Flag { short: "", long: "metrics", value: "FILE", group: Output, common: false, default: "", accepted: "a file",
         help: "Prometheus textfile, replaced every 10s", set: Global(|g, v| put(&mut g.metrics, path(v))) },
-    Flag { short: "", long: "page", value: "FILE", group: Output, default: "", accepted: "a file",
+    Flag { short: "", long: "page", value: "FILE", group: Output, common: false, default: "", accepted: "a file",
         help: "status page, one HTML file, replaced every 10s", set: Global(|g, v| put(&mut g.page, path(v))) },
-    Flag { short: "", long: "json", value: "", group: Output, default: "", accepted: "",
-        help: "notifications (with -v, checks too) as JSON lines on stdout", set: Switch(|g| g.json = true) },
-    Flag { short: "q", long: "quiet", value: "", group: Output, default: "", accepted: "",
+    Flag { short: "", long: "json", value: "", group: Output, common: false, default: "", accepted: "",
+        help: "notifications (with -v, checks too) as JSON lines", set: Switch(|g| g.json = true) },
+    Flag { short: "q", long: "quiet", value: "", group: Output, common: true, default: "", accepted: "",
         help: "nothing on stdout", set: Switch(|g| g.quiet = true) },
-    Flag { short: "v", long: "verbose", value: "", group: Output, default: "", accepted: "",
+    Flag { short: "v", long: "verbose", value: "", group: Output, common: true, default: "", accepted: "",
         help: "each check on stdout, as ping shows it", set: Switch(|g| g.verbose = true) },
-    Flag { short: "h", long: "help", value: "", group: Other, default: "", accepted: "",
-        help: "show this help", set: Switch(|g| g.help = true) },
-    Flag { short: "V", long: "version", value: "", group: Other, default: "", accepted: "",
-        help: "show the version", set: Switch(|g| g.version = true) },
-    Flag { short: "", long: "man", value: "", group: Other, default: "", accepted: "",
-        help: "show the manual page, for man -l -", set: Switch(|g| g.man = true) },
-    Flag { short: "", long: "completions", value: "SHELL", group: Other, default: "", accepted: "bash, zsh or fish",
-        help: "show the completions for this shell", set: Global(|g, v| put(&mut g.completions, shell(v))) },
+    Flag { short: "h", long: "", value: "", group: Other, common: false, default: "", accepted: "",
+        help: "show the common options", set: Switch(|g| g.show = Some(Show::CommonHelp)) },
+    Flag { short: "", long: "help", value: "", group: Other, common: false, default: "", accepted: "",
+        help: "show all options", set: Switch(|g| g.show = Some(Show::Help)) },
+    Flag { short: "V", long: "version", value: "", group: Other, common: false, default: "", accepted: "",
+        help: "show the version", set: Switch(|g| g.show = Some(Show::Version)) },
+    Flag { short: "", long: "man", value: "", group: Other, common: false, default: "", accepted: "",
+        help: "show the manual page (try: --man | man -l -)", set: Switch(|g| g.show = Some(Show::Manual)) },
+    Flag { short: "", long: "completions", value: "SHELL", group: Other, common: false, default: "", accepted: "bash, zsh or fish",
+        help: "show the completions for bash, zsh or fish", set: Global(|g, v| shell(v).map(|shell| g.show = Some(Show::Completions(shell)))) },
 ];
 
-impl Typed {
-    /// Is something to be shown (help, version, manual page, completions) and nothing to be watched?
-    pub fn only_shows(&self) -> bool {
-        self.help || self.version || self.man || self.completions.is_some()
-    }
-}
-
 impl Flag {
+    /// With their dashes: the short name, the long one, or both.
+    pub fn names(&self) -> Vec<String> {
+        let names = [("-", self.short), ("--", self.long)];
+        names.iter().filter(|(_, name)| !name.is_empty()).map(|(dash, name)| format!("{dash}{name}")).collect()
+    }
+
     /// As messages call it: `--interval`, or `-4` where there is no long name.
     pub fn name(&self) -> String {
         match self.long {
@@ -217,7 +239,8 @@ impl Flag {
         matches!(self.set, Target(_) | TargetSwitch(_))
     }
 
-    fn takes_value(&self) -> bool {
+    /// Is it followed by a value?
+    pub fn takes_value(&self) -> bool {
         matches!(self.set, Target(_) | Global(_))
     }
 }
@@ -235,7 +258,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Typed, String> 
         (typed.log.is_some() && typed.no_log, "--log and --no-log"),
         (typed.state.is_some() && typed.no_state, "--state and --no-state"),
     ];
-    match contradictions.iter().find(|(both, _)| *both && !typed.only_shows()) {
+    match contradictions.iter().find(|(both, _)| *both && typed.show.is_none()) {
         Some((_, names)) => Err(format!("{names} contradict each other; give only one of them")),
         None => Ok(typed),
     }
@@ -311,7 +334,7 @@ fn walk(args: impl IntoIterator<Item = OsString>, in_file: bool) -> Result<Typed
             "" => why,
             accepted => format!("{last}: {why}; accepted: {accepted}"),
         })?;
-        if typed.only_shows() {
+        if typed.show.is_some() {
             return Ok(typed);
         }
     }
@@ -443,61 +466,74 @@ fn monitor(text: &str) -> Result<String, String> {
 }
 
 fn shell(text: &str) -> Result<Shell, String> {
-    match text {
-        "bash" => Ok(Shell::Bash),
-        "zsh" => Ok(Shell::Zsh),
-        "fish" => Ok(Shell::Fish),
-        _ => Err(format!("{} is not a shell that completions are made for", quote(text))),
-    }
+    let found = Shell::ALL.iter().find(|(name, _)| *name == text);
+    found
+        .map(|(_, shell)| *shell)
+        .ok_or_else(|| format!("{} is not a shell that completions are made for", quote(text)))
 }
 
-/// The text of `--help`, made from the table, at most `width` columns wide (taken as 70 to 80).
-pub fn help(width: usize) -> String {
-    let width = width.clamp(70, 80);
-    let mut text = String::from("Usage: reachabilitycheck [OPTION]... TARGET...\n\n");
-    let mut paragraph = |indent: usize, head: &str, words: &str| {
-        let mut line = format!("{head:indent$}");
-        let mut begun = head.is_empty() || head.len() < indent;
-        for word in words.split_whitespace() {
-            if !begun || line.trim_end().len() + 1 + word.len() > width {
-                text += line.trim_end();
-                text += "\n";
-                line = " ".repeat(indent);
-            }
-            begun = true;
-            line += word;
-            line += " ";
-        }
-        text += line.trim_end();
-        text += "\n";
-    };
-    paragraph(0, "", "Watches hosts and services; notifications go to Slack and to a log file.");
-    paragraph(2, "\nA TARGET is", "");
-    paragraph(30, "  HOST, icmp://HOST", "watched by ICMP echo");
-    paragraph(30, "  HOST:443, tcp://HOST:443", "watched by TCP connect, as is http(s)://HOST");
-    paragraph(30, "  LABEL=TARGET", "the same, shown as LABEL");
-    paragraph(2, "\nExamples", "");
-    paragraph(2, "  reachabilitycheck gw=192.0.2.1 db=10.0.0.5:5432", "");
-    paragraph(2, "  reachabilitycheck -i 500ms -n 20 -q example.org https://example.org/", "");
-    for (group, title) in GROUPS {
-        paragraph(2, &format!("\n{title}"), "");
-        for flag in FLAGS.iter().filter(|flag| flag.group == group) {
-            let short = if flag.short.is_empty() { String::new() } else { format!("-{}", flag.short) };
-            let comma = if short.is_empty() || flag.long.is_empty() { "" } else { ", " };
-            let long = if flag.long.is_empty() { String::new() } else { flag.name() };
-            let default = if flag.default.is_empty() { String::new() } else { format!("(default: {})", flag.default) };
-            let head = format!("  {short}{comma}{long} {}", flag.value);
-            paragraph(30, head.trim_end(), &format!("{} {default}", flag.help));
-        }
-    }
-    paragraph(0, "", "\n");
-    paragraph(
-        0,
-        "",
-        "TIME is 500ms, 2s or 1m30s; a bare number is seconds. Exit status: 0 all targets are up, 1 with \
-                      --count some target is not or lost more than --change, 2 wrong usage or set-up.",
+/// The text of `--help`: all options, by group.
+pub fn help() -> String {
+    let mut text = String::from(
+        "Usage: reachabilitycheck [OPTION]... TARGET...
+
+Watches hosts and services; notifications go to Slack and to a log file.
+
+A TARGET is
+  HOST, icmp://HOST      watched by ICMP echo
+  HOST:443, tcp://...    watched by TCP connect, as is http(s)://HOST
+  LABEL=TARGET           the same, shown as LABEL
+
+Examples
+  reachabilitycheck gw=192.0.2.1 db=10.0.0.5:5432
+  reachabilitycheck -i 500ms -n 20 -q example.org https://example.org/
+",
     );
-    text
+    for (group, title) in GROUPS {
+        text += &format!("\n{title}\n");
+        text.extend(FLAGS.iter().filter(|flag| flag.group == group).map(Flag::entry));
+    }
+    text + "
+TIME is 500ms, 2s or 1m30s; a bare number is seconds. Exit status: 0 all targets
+are up, 1 with --count some target is not or lost more than --change, 2 wrong
+usage or set-up. The manual: reachabilitycheck --man | man -l -
+"
+}
+
+/// The text of `-h`: the common options, on one screen of 24 lines.
+pub fn common_help() -> String {
+    let options: String = FLAGS.iter().filter(|flag| flag.common).map(Flag::entry).collect();
+    format!(
+        "Usage: reachabilitycheck [OPTION]... TARGET...
+such as reachabilitycheck gw=192.0.2.1 db=10.0.0.5:5432
+
+HOST is watched by ICMP echo, HOST:443 by TCP connect; LABEL= before it is what
+it is called. Notifications go to Slack and to a log file.
+
+{options}
+All options: --help. The manual: reachabilitycheck --man | man -l -
+"
+    )
+}
+
+impl Flag {
+    /// Its lines in the help, at most 80 columns wide.
+    fn entry(&self) -> String {
+        let head = format!("  {} {}", self.names().join(", "), self.value);
+        let default = if self.default.is_empty() { String::new() } else { format!("(default: {})", self.default) };
+        let mut text = String::new();
+        let mut line = format!("{:24}", head.trim_end());
+        for word in self.help.split(' ').chain([&*default]).filter(|word| !word.is_empty()) {
+            if line.len() + 1 + word.len() > 80 {
+                text += &line;
+                text += "\n";
+                line = " ".repeat(24);
+            }
+            line += " ";
+            line += word;
+        }
+        text + line.trim_end() + "\n"
+    }
 }
 
 #[cfg(test)]
@@ -537,7 +573,12 @@ mod tests {
         assert_eq!(parse_line(&format!(" {all} gw # -q")), Ok(Some(("gw".into(), o))));
         let t = read("-qn5 --no-log --slack-url https://h/S").unwrap();
         assert_eq!((t.quiet, t.count, t.no_log, t.slack_url), (true, Some(5), true, Secret::from_url("https://h/S").ok()));
-        assert!(read("-h --wrong").unwrap().help && read("-qvV -x").unwrap().version);
+        for (args, show) in [
+            ("-h --wrong", Show::CommonHelp), ("--help -x", Show::Help), ("-qvV -x", Show::Version), ("-qv --man", Show::Manual),
+            ("--completions zsh -x", Show::Completions(Shell::Zsh)),
+        ] {
+            assert_eq!(read(args).unwrap().show, Some(show));
+        }
     }
 
     #[test]
@@ -616,7 +657,7 @@ mod tests {
         assert_eq!(parse_line("#gw"), Ok(None));
         for (line, why) in [
             ("gw --log x", "--log is not allowed in a target file, only the options of a target are"),
-            ("gw -h", "--help is not allowed in a target file, only the options of a target are"),
+            ("gw -h", "-h is not allowed in a target file, only the options of a target are"),
             ("a b", "\"a\" and \"b\" are two targets; write one a line"),
             ("-ct 5", "options without a target; write the target before them"),
             ("gw -s # 5", "--size needs a value; accepted: 1 to 100000"),
@@ -627,13 +668,13 @@ mod tests {
 
     #[test]
     fn the_table_and_its_help() {
-        for width in [0, 72, 500] {
-            let help = help(width);
-            assert!(help.lines().all(|line| line.len() <= width.clamp(70, 80)), "{help}");
-            for flag in FLAGS {
-                let head = [flag.name(), flag.value.into()].join(" ");
-                assert!(help.lines().any(|line| line.starts_with("  ") && line.contains(head.trim_end())), "{head}");
-            }
+        let (help, common) = (help(), common_help());
+        assert!(help.lines().chain(common.lines()).all(|line| line.len() <= 80 && line.trim_end() == line), "{help}{common}");
+        assert!(common.lines().count() < 24, "no room for the prompt below:\n{common}");
+        for flag in FLAGS {
+            let entry = flag.entry();
+            assert!(help.contains(&entry) && entry.lines().count() <= 2 && common.contains(&entry) == flag.common, "{entry}");
+            assert!(!flag.common || entry.lines().count() == 1, "{entry}");
         }
         for (i, flag) in FLAGS.iter().enumerate() {
             let twice = |other: &Flag| other.name() == flag.name() || (!flag.short.is_empty() && other.short == flag.short);

@@ -15,7 +15,7 @@ use crate::checkup;
 use crate::clock::Clock;
 use crate::config::{Config, Given, Output};
 use crate::event::{Event, Item, Subject};
-use crate::flags::{self, Typed};
+use crate::flags::{self, Show, Typed};
 use crate::fleet::Fleet;
 use crate::manual;
 use crate::outbox::Outbox;
@@ -59,12 +59,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8, String> {
     let typed = flags::parse(args)?;
-    if typed.only_shows() {
-        let text = match typed.completions {
-            Some(shell) => manual::completions(shell),
-            None if typed.man => manual::page(),
-            None if typed.help => flags::help(80),
-            None => format!("reachabilitycheck {}\n", env!("CARGO_PKG_VERSION")),
+    if let Some(show) = typed.show {
+        let text = match show {
+            Show::CommonHelp => flags::common_help(),
+            Show::Help => flags::help(),
+            Show::Version => format!("reachabilitycheck {}\n", env!("CARGO_PKG_VERSION")),
+            Show::Manual => manual::page(),
+            Show::Completions(shell) => manual::completions(shell),
         };
         // A reader that went away (`--help | head`) has what it wanted.
         let _ = io::stdout().write_all(text.as_bytes());
