@@ -507,8 +507,8 @@ pub fn common_help() -> String {
         "Usage: reachabilitycheck [OPTION]... TARGET...
 such as reachabilitycheck gw=192.0.2.1 db=10.0.0.5:5432
 
-HOST is watched by ICMP echo, HOST:443 by TCP connect; LABEL= before it is what
-it is called. Notifications go to Slack and to a log file.
+HOST is watched by ICMP echo, HOST:443 by TCP connect; LABEL=HOST is shown as
+LABEL. Notifications go to Slack and to a log file.
 
 {options}
 All options: --help. The manual: reachabilitycheck --man | man -l -
