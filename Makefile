@@ -19,13 +19,14 @@ INSTALLED = bin/reachabilitycheck share/man/man8/reachabilitycheck.8 \
             share/bash-completion/completions/reachabilitycheck share/zsh/site-functions/_reachabilitycheck \
             share/fish/vendor_completions.d/reachabilitycheck.fish lib/systemd/system/reachabilitycheck.service
 
-.PHONY: help build test lint static bench fuzz install uninstall clean
+.PHONY: help build test lint static foreign bench fuzz install uninstall clean
 
 help:
 	@echo "make build    the program, target/release/reachabilitycheck"
 	@echo "make test     all tests (network faults in namespaces of their own; says what it skips, and why)"
 	@echo "make lint     formatting, clippy, and that pure files stay pure"
-	@echo "make static   a static binary for TARGET=$(TARGET)"
+	@echo "make static   a static binary for TARGET=$(TARGET), or i686-, aarch64-, armv7-, mipsel-, riscv64gc-..."
+	@echo "make foreign  the same, tried under QEMU=qemu-ARCH"
 	@echo "make bench    cost and accuracy beside ping and fping, as one table"
 	@echo "make fuzz     random input for the parsers, for SECONDS=$(SECONDS) each"
 	@echo "make install  binary, manual page, completions and systemd unit into DESTDIR and PREFIX=$(PREFIX);"
@@ -48,8 +49,11 @@ lint:
 	done; echo "pure files are pure"
 
 static:
-	$(CARGO) build --release --locked --target $(TARGET)
-	@ls -l $(OUT)/$(TARGET)/release/reachabilitycheck
+	contrib/cross/static.sh $(TARGET)
+
+# What a binary for another kind of machine does under qemu-user, by the tests that suit every build.
+foreign: static
+	REACH_PROGRAM="$(QEMU) $(abspath $(OUT)/$(TARGET)/release/reachabilitycheck)" $(CARGO) test --locked --test portable
 
 bench:
 	$(CARGO) build --release --locked

@@ -215,9 +215,12 @@ impl Setup {
 
     pub fn start(self) -> Monitor {
         let dir = self.dir.unwrap_or_else(|| Arc::new(TempDir::new()));
-        let exe = env!("CARGO_BIN_EXE_reachabilitycheck");
         let mut words = VecDeque::from(self.before);
-        words.push_back(exe.into());
+        // Another build may be named, with what runs it: REACH_PROGRAM="qemu-arm /path/to/reachabilitycheck".
+        match env::var("REACH_PROGRAM") {
+            Ok(program) => words.extend(program.split_whitespace().map(OsString::from)),
+            Err(_) => words.push_back(env!("CARGO_BIN_EXE_reachabilitycheck").into()),
+        }
         words.extend(self.args);
         let program = words.pop_front().expect("at least the program itself");
         let mut command = Command::new(&program);

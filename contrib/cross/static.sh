@@ -1,0 +1,102 @@
+#!/bin/sh
+# Builds the static musl binary for TARGET: `make static TARGET=...` calls this.
+#
+# Where rustup has a standard library for the target, that is used. Where it has none (armv7, mipsel, riscv64), std is built
+# from the toolchain's rust-src, musl from Debian's source package (or from the directory in MUSL), and the unwinder from
+# rust-src, so that nothing in the binary comes from a glibc. C is compiled by Debian's cross gcc (gcc-PREFIX, g++-PREFIX).
+set -eu
+target=$1
+cargo=${CARGO:-cargo}
+out=${CARGO_TARGET_DIR:-target}
+flags=
+case $target in
+x86_64-unknown-linux-musl) prefix=x86_64-linux-gnu ;;
+i686-unknown-linux-musl) prefix=i686-linux-gnu ;;
+aarch64-unknown-linux-musl) prefix=aarch64-linux-gnu ;;
+armv7-unknown-linux-musleabihf) prefix=arm-linux-gnueabihf flags="-march=armv7-a -mfpu=vfpv3-d16 -mfloat-abi=hard" ;;
+# Most small MIPS routers have no FPU.
+mipsel-unknown-linux-musl) prefix=mipsel-linux-gnu flags="-march=mips32r2 -msoft-float" ;;
+riscv64gc-unknown-linux-musl) prefix=riscv64-linux-gnu flags="-march=rv64gc -mabi=lp64d" ;;
+*)
+    echo "static.sh: $target is not known here; known: x86_64, i686, aarch64 and riscv64gc-unknown-linux-musl," \
+        "armv7-unknown-linux-musleabihf, mipsel-unknown-linux-musl" >&2
+    exit 2
+    ;;
+esac
+
+build() {
+    "$cargo" build --release --locked --target "$target" "$@"
+    ls -l "$out/$target/release/reachabilitycheck"
+}
+
+gcc=$prefix-gcc
+if [ "$(uname -m)" = "${target%%-*}" ]; then
+    gcc=cc
+elif ! command -v "$gcc" >/dev/null; then
+    echo "static.sh: $gcc is missing; on Debian: apt-get install gcc-$prefix g++-$prefix" >&2
+    exit 2
+fi
+lower=$(echo "$target" | tr - _)
+upper=$(echo "$lower" | tr '[:lower:]' '[:upper:]')
+[ "$gcc" = cc ] || export "CC_$lower=$gcc" "CARGO_TARGET_${upper}_LINKER=rust-lld"
+sysroot=$(rustc --print sysroot)
+if [ -d "$sysroot/lib/rustlib/$target/lib" ]; then
+    build
+    exit
+fi
+
+rust=$sysroot/lib/rustlib/src/rust
+if ! [ -d "$rust/library" ]; then
+    echo "static.sh: rustup has no std for $target here, and to build one rust-src is missing: rustup component add rust-src" >&2
+    exit 2
+fi
+mkdir -p "$out/cross"
+made=$(cd "$out/cross" && pwd)/$target
+if ! [ -f "$made/lib/libc.a" ]; then
+    if [ -z "${MUSL:-}" ]; then
+        # Debian's own lists of sources, aside: the machine's stay as they are.
+        apt=$(dirname "$made")/apt
+        mkdir -p "$apt/sources" "$apt/lists/partial"
+        for list in /etc/apt/sources.list.d/*.sources; do
+            sed 's/^Types:.*/Types: deb-src/' "$list" >"$apt/sources/$(basename "$list")"
+        done
+        [ ! -f /etc/apt/sources.list ] || sed -n 's/^deb /deb-src /p' /etc/apt/sources.list >"$apt/sources/main.list"
+        cd "$apt"
+        set -- -qq -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts="$apt/sources" \
+            -o Dir::State::Lists="$apt/lists" -o APT::Sandbox::User=root
+        apt-get "$@" update
+        apt-get "$@" source musl
+        cd - >/dev/null
+        MUSL=$(find "$apt" -maxdepth 1 -type d -name 'musl-*')
+    fi
+    rm -rf "$made.build"
+    mkdir -p "$made.build" "$made"
+    # The words of $flags are several.
+    (
+        cd "$made.build"
+        CC=$gcc CFLAGS="$flags -Os" "$MUSL/configure" --target="$prefix" --disable-shared --prefix="$made" --syslibdir="$made/lib"
+        make -j2 install
+    ) >"$made.log" 2>&1 || { tail -20 "$made.log" >&2; exit 1; }
+fi
+headers="$flags -nostdinc -isystem $made/include -isystem $($gcc -print-file-name=include)"
+if ! [ -f "$made/lib/libunwind.a" ]; then
+    unwind=$rust/src/llvm-project/libunwind
+    common="$headers -Os -DNDEBUG -D_LIBUNWIND_IS_NATIVE_ONLY -funwind-tables -I$unwind/include -I$unwind/src"
+    cd "$made"
+    for file in libunwind.cpp Unwind-EHABI.cpp; do
+        # shellcheck disable=SC2086
+        "$prefix-g++" $common -std=c++17 -nostdinc++ -fno-exceptions -fno-rtti -c "$unwind/src/$file" -o "$file.o"
+    done
+    for file in UnwindLevel1.c UnwindLevel1-gcc-ext.c UnwindRegistersRestore.S UnwindRegistersSave.S; do
+        # shellcheck disable=SC2086
+        "$gcc" $common -fexceptions -c "$unwind/src/$file" -o "$file.o"
+    done
+    rm -f lib/libunwind.a
+    "$prefix-ar" rcs lib/libunwind.a ./*.o
+    cd - >/dev/null
+fi
+lib=$made/lib
+export "CFLAGS_$lower=$headers" "CARGO_TARGET_${upper}_RUSTFLAGS=-C target-feature=+crt-static -C link-self-contained=no \
+-C link-arg=$lib/crt1.o -C link-arg=$lib/crti.o -L native=$lib -C link-arg=-lc -C link-arg=$lib/crtn.o"
+# -Z build-std is for nightly toolchains only, or for those that are told to take its flags all the same.
+RUSTC_BOOTSTRAP=1 build -Z build-std=std,panic_unwind
