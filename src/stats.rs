@@ -183,7 +183,8 @@ impl Counts {
         let outage = judge.outage();
         match (self.outage, outage) {
             (None, Some(_)) => self.outages += 1,
-            (Some(over), None) => self.down += now.saturating_sub(over.since.max(self.begun)),
+            // Not before the slot that was taken last: what was shown as down until then must not become less.
+            (Some(over), None) => self.down += now.max(self.ticked).saturating_sub(over.since.max(self.begun)),
             _ => {}
         }
         self.outage = outage;
@@ -243,5 +244,24 @@ mod tests {
         assert_eq!((counts.outages, counts.down, counts.outage), (1, at(4), None));
         assert_eq!((counts.rtt_buckets[0], counts.rtt_buckets[1], counts.rtt_buckets[12]), (1, 1, 1));
         assert_eq!(stats.latest(), [Blip::Answered(3_000_000), Blip::Unanswered, Blip::Gap]);
+    }
+    /// An answer that came before the slot that was taken last (the wall clock was stepped): metrics that showed the outage
+    /// up to that slot must not go back.
+    #[test]
+    fn down_time_never_goes_back() {
+        let target = Target::parse("gw", &flags::parse(["-ct".into(), "1".into()]).unwrap().target).unwrap();
+        let at = |secs| Duration::from_secs(secs);
+        let mut judge = Judge::new(Rules::of(&target));
+        let stats = Stats::new(at(100), 0);
+        let mut judged = |number, ended, outcome| {
+            let check = Check { number, sent: at(101), ended: at(ended), outcome, only_fresh: false };
+            judge.on(&check);
+            stats.judged(&check, &judge);
+        };
+        judged(1, 103, Outcome::Unanswered(What::NoAnswer.into()));
+        stats.tick(at(110), 0);
+        let shown = stats.read().down_until(at(110));
+        judged(2, 105, Outcome::Answered(at(1)));
+        assert_eq!((shown, stats.read().down), (at(9), at(9)));
     }
 }
