@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
-use crate::event::{Check, Event, Item, Loss, Outcome};
+use crate::event::{Check, Event, Failure, Item, Loss, Outcome, Subject};
 use crate::stats::Counts;
 use crate::target::Target;
 
@@ -18,12 +18,17 @@ pub fn notification(event: &Event, item: &Item) -> String {
     put("number", Some(item.number.into()));
     put("kind", Some(item.kind.to_string().into()));
     put("text", Some((*item.text).into()));
-    put("loss_percent", details.loss.map(percent));
+    put("loss_percent", details.loss.and_then(known_percent));
+    // Before anything was told this is 0 by definition.
     put("told_percent", details.told.map(percent));
     put("since", details.since.map(time));
     put("down_seconds", details.down.map(|down| rounded(down.as_secs_f64(), 3)));
     put("failed_checks", details.failed.map(Value::from));
-    put("reason", details.reason.map(|reason| reason.to_string().into()));
+    put("result", details.reason.map(|failure| result(failure).into()));
+    put("reason", details.reason.map(|failure| failure.reason.to_string().into()));
+    if let Subject::Gap(_, slots, _) = event.subject {
+        put("gaps", Some(slots.into()));
+    }
     line(object)
 }
 
@@ -31,17 +36,15 @@ pub fn notification(event: &Event, item: &Item) -> String {
 pub fn check(target: &Target, check: &Check, at: SystemTime) -> String {
     let mut object = object("check", at, Some(target));
     object.insert("number".to_owned(), check.number.into());
-    let (result, rtt, reason) = match check.outcome {
-        Outcome::Answered(rtt) => ("answered", Some(rtt), None),
-        Outcome::Unanswered(reason) => ("unanswered", None, Some(reason)),
-        Outcome::Unsent(reason) => ("unsent", None, Some(reason)),
+    match check.outcome.failure() {
+        None => object.insert("result".to_owned(), "answered".into()),
+        Some(failure) => {
+            object.insert("reason".to_owned(), failure.reason.to_string().into());
+            object.insert("result".to_owned(), result(failure).into())
+        }
     };
-    object.insert("result".to_owned(), result.into());
-    if let Some(rtt) = rtt {
+    if let Outcome::Answered(rtt) = check.outcome {
         object.insert("rtt_ms".to_owned(), millis(rtt));
-    }
-    if let Some(reason) = reason {
-        object.insert("reason".to_owned(), reason.to_string().into());
     }
     line(object)
 }
@@ -52,10 +55,10 @@ pub fn summary(targets: &[(Arc<Target>, Counts)], at: SystemTime) -> String {
         let mut object = object("summary", at, Some(target));
         let numbers = json!({
             "sent": counts.sent(), "answered": counts.answered, "unanswered": counts.unanswered, "unsent": counts.unsent,
-            "gaps": counts.gaps, "strays": counts.strays, "down": counts.outage.is_some(),
-            "sample_loss_percent": percent(counts.loss),
+            "gaps": counts.gaps, "strays": counts.strays, "down": counts.outage.is_some(), "outages": counts.outages,
         });
         object.extend(numbers.as_object().cloned().unwrap_or_default());
+        object.extend(known_percent(counts.loss).map(|loss| ("sample_loss_percent".to_owned(), loss)));
         if let Some(mean) = counts.rtt_mean() {
             let times = [("rtt_min_ms", counts.rtt_min), ("rtt_avg_ms", mean), ("rtt_max_ms", counts.rtt_max)];
             object.extend(times.map(|(key, time)| (key.to_owned(), millis(time))));
@@ -83,6 +86,16 @@ fn line(object: Map<String, Value>) -> String {
 
 fn time(at: SystemTime) -> Value {
     humantime::format_rfc3339_millis(at).to_string().into()
+}
+
+/// What became of a failed check.
+fn result(failure: Failure) -> &'static str {
+    if failure.sent { "unanswered" } else { "unsent" }
+}
+
+/// None of an empty sample: nothing is known.
+fn known_percent(loss: Loss) -> Option<Value> {
+    (loss.of > 0).then(|| percent(loss))
 }
 
 /// To a hundredth, as the texts say it.
