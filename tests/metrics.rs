@@ -292,7 +292,8 @@ lab_test!(kept_up_to_date_on_a_disk_that_is_full_for_a_while, |lab| {
 
     let checked = lab.far.count("10.9.1.1", "echo") as f64;
     let ended = monitor.stop();
-    assert!(answered() >= checked - 1.0, "fresh at the end: {} of {checked}", answered());
+    // The file is otherwise up to ten seconds old: 500 checks.
+    assert!(answered() >= checked - 50.0, "fresh at the end: {} of {checked}", answered());
     assert_eq!((ended.code, ended.stderr.matches("cannot be written").count()), (Some(0), 1), "{ended:#?}");
     command("umount", &[disk.to_str().unwrap()]).unwrap();
 });
