@@ -9,6 +9,7 @@ use crate::probe::icmp::{self, Access};
 use crate::probe::send_failure;
 use crate::probe::tcp::TcpProbe;
 use crate::resolver::look_up;
+use crate::sink::exec;
 use crate::sink::http;
 use crate::sink::log::LogFile;
 use crate::sink::slack::{self, Slack};
@@ -52,8 +53,8 @@ fn may_use(target: &Target, wanted: Family) -> bool {
     }
 }
 
-/// `--check`: tries everything but the checks themselves, says line by line what it found, and posts one test message.
-/// True when all is well.
+/// `--check`: tries everything but the checks themselves, says line by line what it found, and posts one test message. The
+/// command is not run. True when all is well.
 pub fn run(config: Config, slack: Option<Slack>) -> bool {
     let mut report = Report { well: true, quiet: config.output == Output::Quiet };
     let (icmp, tcp): (Vec<_>, Vec<_>) = config.targets.iter().partition(|target| target.is_icmp());
@@ -124,6 +125,12 @@ pub fn run(config: Config, slack: Option<Slack>) -> bool {
                 Ok(()) => report.ok("Slack", "took the test message"),
                 Err(refused) => report.fail("Slack", refused.why),
             }
+        }
+    }
+    if let Some(command) = &config.exec {
+        match exec::try_command(command) {
+            Ok(()) => report.ok("exec", "sh takes the command; it was not run"),
+            Err(why) => report.fail("exec", why),
         }
     }
     report.well

@@ -12,6 +12,12 @@ pub struct Clock {
     start: Instant,
 }
 
+/// A time that tests may shorten by this variable (in milliseconds), in debug builds only.
+pub fn or_for_tests(usual: Duration, variable: &str) -> Duration {
+    let shorter = cfg!(debug_assertions).then(|| std::env::var(variable).ok()?.parse().ok()).flatten();
+    shorter.map_or(usual, Duration::from_millis)
+}
+
 impl Clock {
     /// The clock of this run.
     pub fn start() -> Clock {

@@ -5,10 +5,12 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use crate::checkup;
@@ -42,6 +44,9 @@ const NOT_WELL: u8 = 1;
 
 /// At the end by a signal Slack gets this long.
 const LAST_TRY: Duration = Duration::from_secs(2);
+
+/// With `--count`, when all checks are done, the commands of `--exec` get this long in all.
+const LAST_COMMANDS: Duration = Duration::from_secs(300);
 
 /// At the end stdout gets this long to take what was not shown yet.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -166,8 +171,7 @@ fn watch(typed: &Typed, config: Config, slack: Option<Slack>, roots: &Option<(St
     if config.output != Output::Quiet {
         listeners.push(lines_for(screen.clone(), config.json));
     }
-    let exec =
-        config.exec.clone().map(|command| Exec::start(command, screen.clone())).transpose().map_err(no_thread)?;
+    let exec = config.exec.clone().map(|command| Exec::start(command, screen.clone())).transpose()?;
     listeners.extend(exec.as_ref().map(Exec::listener));
     let alertmanager = match members.is_empty() {
         true => None,
@@ -263,9 +267,15 @@ fn watch(typed: &Typed, config: Config, slack: Option<Slack>, roots: &Option<(St
         End::StdoutClosed | End::Signal(_) => LAST_TRY,
         End::Refused(_) => Duration::ZERO,
     };
+    // From here on a signal says: no more commands.
+    let hurry = Arc::<AtomicBool>::default();
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        let _ = flag::register(signal, Arc::clone(&hurry));
+    }
     writer.finish(limit, down);
     if let Some(exec) = exec {
-        exec.finish(LAST_TRY);
+        let limit = if matches!(end, End::AllChecksDone) { LAST_COMMANDS } else { LAST_TRY };
+        exec.finish(limit, &hurry);
     }
     if let Some(alertmanager) = alertmanager {
         alertmanager.finish(LAST_TRY);

@@ -1,6 +1,6 @@
 //! The system calls that neither std nor socket2 offers, and the only unsafe code of the crate: `recvmsg` with control
 //! messages (kernel arrival times; ICMP errors from the error queue, `IP_RECVERR` in ip(7)), `ppoll`, and the
-//! socket options that turn those on. And `flock`, which std has only since 1.89.
+//! socket options that turn those on. And `flock`, which std has only since 1.89, and signals for a process group.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -62,6 +62,23 @@ pub fn lock_file(file: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: no pointers; the descriptor is open through the call.
     let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sends a signal to the process group of a child that leads one (kill(2)); 0 asks whether there is still somebody in it.
+/// False: nobody whom we may signal.
+pub fn signal_group(leader: u32, signal: i32) -> bool {
+    match i32::try_from(leader) {
+        // SAFETY: two numbers, no pointers.
+        Ok(group) if group > 1 => unsafe { libc::kill(-group, signal) == 0 },
+        _ => false,
+    }
+}
+
+/// Takes the statuses of all children that have ended (waitpid(2)). As process 1 of a container we inherit those whose
+/// parents are gone. Not while a child of ours runs that is waited for.
+pub fn reap() {
+    // SAFETY: a null pointer asks for no status.
+    while unsafe { libc::waitpid(-1, ptr::null_mut(), libc::WNOHANG) } > 0 {}
 }
 
 /// Asks for a [`Stamp`] for each datagram when it reaches the interface's queue, and when it leaves it. Errors: as
