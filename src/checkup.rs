@@ -10,7 +10,7 @@ use crate::probe::send_failure;
 use crate::probe::tcp::TcpProbe;
 use crate::resolver::look_up;
 use crate::sink::exec;
-use crate::sink::http;
+use crate::sink::http::{self, Http};
 use crate::sink::log::LogFile;
 use crate::sink::slack::{self, Slack};
 use crate::state::StateFile;
@@ -54,8 +54,8 @@ fn may_use(target: &Target, wanted: Family) -> bool {
 }
 
 /// `--check`: tries everything but the checks themselves, says line by line what it found, and posts one test message. The
-/// command is not run. True when all is well.
-pub fn run(config: Config, slack: Option<Slack>) -> bool {
+/// command is not run, and no sign of life is given. True when all is well.
+pub fn run(config: Config, slack: Option<Slack>, heartbeat: Option<Http>) -> bool {
     let mut report = Report { well: true, quiet: config.output == Output::Quiet };
     let (icmp, tcp): (Vec<_>, Vec<_>) = config.targets.iter().partition(|target| target.is_icmp());
     report.ok("options and targets", format!("{} by ICMP, {} by TCP", icmp.len(), tcp.len()));
@@ -131,6 +131,12 @@ pub fn run(config: Config, slack: Option<Slack>) -> bool {
         match exec::try_command(command) {
             Ok(()) => report.ok("exec", "sh takes the command; it was not run"),
             Err(why) => report.fail("exec", why),
+        }
+    }
+    if let Some(place) = heartbeat {
+        match place.try_connect(http::LIMIT) {
+            Ok(()) => report.ok("heartbeat", "can be connected to; no sign of life was given"),
+            Err(why) => report.fail("heartbeat", why),
         }
     }
     report.well

@@ -241,11 +241,15 @@ impl Monitor {
         progress.number
     }
 
-    /// For the tests, in debug builds only: a panic at the third check of the target that the variable names.
+    /// For the tests, in debug builds only: the thread of the target that the variable names panics, or hangs, at its third
+    /// check.
     #[cfg(debug_assertions)]
     fn fail_if_asked(&self, number: u64) {
-        let asked = std::env::var_os("REACHABILITYCHECK_TEST_PANIC");
-        assert!(number != 3 || asked.is_none_or(|name| name != *self.target.name), "asked to fail");
+        let asked = |variable| std::env::var_os(variable).is_some_and(|name| name == *self.target.name);
+        assert!(number != 3 || !asked("REACHABILITYCHECK_TEST_PANIC"), "asked to fail");
+        while number == 3 && asked("REACHABILITYCHECK_TEST_HANG") {
+            thread::park();
+        }
     }
 
     /// The one way of every outcome: counted, shown, judged, and if that changes anything, told.

@@ -79,10 +79,11 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8, String> {
     let config = configure(&typed)?;
     let roots = typed.ca_file.as_deref().map(read_roots).transpose()?;
     let slack = config.slack.clone().map(|url| place("the webhook", url, &roots)).transpose()?.map(Slack::new);
+    let heartbeat = config.heartbeat.clone().map(|url| place("--heartbeat", url, &roots)).transpose()?;
     if config.check_up {
-        return Ok(if checkup::run(config, slack) { 0 } else { UNUSABLE });
+        return Ok(if checkup::run(config, slack, heartbeat) { 0 } else { UNUSABLE });
     }
-    watch(&typed, config, slack, &roots)
+    watch(&typed, config, (slack, heartbeat), &roots)
 }
 
 /// Reads the files and the variable that the options name. Errors: one line that names the file.
@@ -148,7 +149,12 @@ enum End {
     Signal(&'static str),
 }
 
-fn watch(typed: &Typed, config: Config, slack: Option<Slack>, roots: &Option<(String, Vec<u8>)>) -> Result<u8, String> {
+fn watch(
+    typed: &Typed,
+    config: Config,
+    (slack, mut heartbeat): (Option<Slack>, Option<Http>),
+    roots: &Option<(String, Vec<u8>)>,
+) -> Result<u8, String> {
     sync::report_panics_on_one_line();
     let clock = Clock::start();
     let mut signals =
@@ -164,7 +170,6 @@ fn watch(typed: &Typed, config: Config, slack: Option<Slack>, roots: &Option<(St
         screen.err("Slack is off: no --slack-url, --slack-url-file or SLACK_WEBHOOK_URL");
     }
     let board = Arc::<Board>::default();
-    let heartbeat = config.heartbeat.clone().map(|url| place("--heartbeat", url, roots)).transpose()?;
     let members = config.alertmanagers.iter().map(|url| place("--alertmanager", url.clone(), roots));
     let members = members.collect::<Result<Vec<_>, _>>()?;
     let mut listeners: Vec<Listener> = Vec::new();
@@ -222,8 +227,8 @@ fn watch(typed: &Typed, config: Config, slack: Option<Slack>, roots: &Option<(St
             screen: screen.clone(),
         })?),
     };
-    if let Some(url) = heartbeat {
-        heartbeat::start(url, Arc::clone(&board), writer.waiting(), clock, screen.clone()).map_err(no_thread)?;
+    if let Some(place) = heartbeat.take_if(|_| !once) {
+        heartbeat::start(place, Arc::clone(&board), writer.waiting(), clock, screen.clone()).map_err(no_thread)?;
     }
     // A terminal that goes away ends a run that was started by hand; one with a file of targets is told to read it again.
     let reloads = !once && typed.files.iter().any(|file| file.as_os_str() != "-");
@@ -272,10 +277,14 @@ fn watch(typed: &Typed, config: Config, slack: Option<Slack>, roots: &Option<(St
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         let _ = flag::register(signal, Arc::clone(&hurry));
     }
+    let waiting = writer.waiting();
     writer.finish(limit, down);
     if let Some(exec) = exec {
         let limit = if matches!(end, End::AllChecksDone) { LAST_COMMANDS } else { LAST_TRY };
         exec.finish(limit, &hurry);
+    }
+    if let (Some(place), End::AllChecksDone) = (&mut heartbeat, &end) {
+        heartbeat::once(place, &waiting, &screen);
     }
     if let Some(alertmanager) = alertmanager {
         alertmanager.finish(LAST_TRY);

@@ -2,6 +2,7 @@
 //!
 //! URLs may be secrets: no error text of this file comes from a value that could contain one.
 
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant, SystemTime};
 
 use ureq::Agent;
@@ -71,6 +72,32 @@ impl Http {
     #[cfg(not(feature = "tls"))]
     pub fn trust(&mut self, _pem: &[u8]) -> Result<(), String> {
         Err("this binary was built without TLS".to_owned())
+    }
+
+    /// Can it, or its proxy, be connected to? Nothing is sent. Waits for `limit` at most, and for the system's resolver.
+    /// Errors: why not, without the URL.
+    pub fn try_connect(&self, limit: Duration) -> Result<(), String> {
+        let uri = self.url.expose().parse::<Uri>().map_err(|_| "the URL cannot be read".to_owned())?;
+        let (host, port) = match &self.proxy {
+            Some(proxy) => (proxy.host(), proxy.port()),
+            None => {
+                let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+                (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(usual))
+            }
+        };
+        let of = if self.proxy.is_some() { "the proxy of the environment: " } else { "" };
+        let addresses = (host.trim_matches(['[', ']']), port).to_socket_addrs();
+        let addresses: Vec<_> =
+            addresses.map_err(|_| format!("{of}the name of its host cannot be resolved"))?.collect();
+        let mut failed = None;
+        for address in &addresses {
+            match TcpStream::connect_timeout(address, limit / addresses.len() as u32) {
+                Ok(_) => return Ok(()),
+                Err(error) => failed = Some(error),
+            }
+        }
+        let why = failed.map_or_else(|| "no address".to_owned(), |error| error_word(&error));
+        Err(format!("{of}connection failed: {why}"))
     }
 
     /// GET. Errors: why there is no answer, without the URL; the caller tries again or says so.

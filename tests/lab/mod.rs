@@ -10,7 +10,7 @@
 //! | `lo` | as ever |
 //! | `far0` | 10.9.0.1 and fd09::1 are ours; all else of 10.9.0.0/16 and fd09::/64 is the far end, `lab.far` |
 //! | after `lab.veth()`: `own0` | 10.8.0.1/24 and fd08::1/64; the peer, a kernel of its own with real ARP, has .2 and ::2 |
-#![allow(dead_code, unused_imports)] // each test file uses a part
+#![allow(dead_code, unused_imports, unused_macros)] // each test file uses a part
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod dns;
