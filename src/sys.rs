@@ -74,6 +74,12 @@ pub fn signal_group(leader: u32, signal: i32) -> bool {
     }
 }
 
+/// From now on the statuses of our children are kept for us, also when we were started with SIGCHLD ignored (wait(2)).
+pub fn keep_statuses() {
+    // SAFETY: the default action, no handler; nobody else here handles SIGCHLD.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
 /// Takes the statuses of all children that have ended (waitpid(2)). As process 1 of a container we inherit those whose
 /// parents are gone. Not while a child of ours runs that is waited for.
 pub fn reap() {

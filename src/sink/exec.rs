@@ -62,6 +62,7 @@ struct Queue {
 
 /// Does the shell take the command? It is read and not run. Errors: one line: there is no shell, or the syntax is wrong.
 pub fn try_command(command: &str) -> Result<(), String> {
+    sys::keep_statuses();
     let until = Instant::now() + LIMIT;
     let (said, ended) = run(&["-n", "-c", command], &[], || until);
     ended.map_err(|why| said.first().map_or(why, |line| format!("sh does not take the command: {line}")))
@@ -93,8 +94,8 @@ impl Exec {
     pub fn finish(self, limit: Duration, hurry: &AtomicBool) {
         let mut until = Instant::now() + limit;
         self.shared.end(until);
-        // A command that does not end when it is told to is left behind.
-        while Instant::now() < until + 3 * GRACE {
+        // The thread leaves a command alone that does not end; this much more is for a slow machine.
+        while Instant::now() < until + 5 * GRACE {
             match self.ended.recv_timeout(PAUSE) {
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
