@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::event::earlier;
+
 /// The monotonic time of the program's start. Not zero, so that what began before (an outage that the state remembers)
 /// has a time too.
 const START: Duration = Duration::from_secs(10 * 365 * 86400);
@@ -37,9 +39,7 @@ impl Clock {
 
     /// The wall clock's time for a moment of the monotonic clock.
     pub fn wall(&self, at: Duration) -> SystemTime {
-        let now = SystemTime::now();
-        let ago = self.now().saturating_sub(at);
-        now.checked_sub(ago).unwrap_or(now)
+        earlier(SystemTime::now(), self.now().saturating_sub(at))
     }
 
     /// The monotonic time of a datagram that the kernel stamped by the wall clock: exact also when we were stopped or

@@ -450,7 +450,7 @@ impl Event {
 
     /// What its text says, apart.
     pub fn details(&self) -> Details {
-        let since = |lasted| Some(self.at.checked_sub(lasted).unwrap_or(SystemTime::UNIX_EPOCH));
+        let since = |lasted| Some(earlier(self.at, lasted));
         let outage = |failed, lasted, reason, moved: Option<Move>| Details {
             loss: moved.map(|moved| moved.to),
             told: moved.map(|moved| moved.from),
@@ -558,6 +558,15 @@ fn change_text(target: &Target, change: &Change, at: SystemTime) -> String {
     }
 }
 
+/// A loss that stands in the sample, which is no event: one line too.
+pub fn loss_text(target: &Target, loss: Loss) -> String {
+    let what = match target.tcp() {
+        None => format!("Packet loss for {}", target.name),
+        Some((host, port)) => format!("Loss of TCP connections to {host} on port {port}"),
+    };
+    one_line(format!("{what} is {loss} ({} of {} unanswered)", loss.lost, loss.of))
+}
+
 impl Target {
     /// For a TCP target, the host as the texts name it (its label, if it has one) and the port.
     fn tcp(&self) -> Option<(String, u16)> {
@@ -593,9 +602,15 @@ pub fn span(length: Duration) -> String {
     humantime::format_duration(whole).to_string()
 }
 
+/// The time that lies `by` before `at`, 1970 at the earliest: a clock that nobody has set is close to it, and there is no
+/// way to write what comes before.
+pub fn earlier(at: SystemTime, by: Duration) -> SystemTime {
+    at.checked_sub(by).map_or(SystemTime::UNIX_EPOCH, |time| time.max(SystemTime::UNIX_EPOCH))
+}
+
 /// The time of day that lies `before` `at`, in UTC; with the date when it was another day.
 fn clock_time(at: SystemTime, before: Duration) -> String {
-    let then = at.checked_sub(before).unwrap_or(SystemTime::UNIX_EPOCH);
+    let then = earlier(at, before);
     let (now, then) =
         (humantime::format_rfc3339_seconds(at).to_string(), humantime::format_rfc3339_seconds(then).to_string());
     match (now.split_once('T'), then.split_once('T')) {

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use crate::clock::Clock;
-use crate::event::{Change, Event, Item, Subject};
+use crate::event::{Change, Event, Item, Subject, earlier};
 use crate::outbox::{Outbox, Refused};
 use crate::sink::http;
 use crate::sink::log::LogFile;
@@ -410,8 +410,4 @@ impl Desk {
         let slack = self.outbox.next_at().filter(|_| self.slack);
         log.into_iter().chain(state).chain(slack).min()
     }
-}
-
-fn earlier(at: SystemTime, by: Duration) -> SystemTime {
-    at.checked_sub(by).unwrap_or(SystemTime::UNIX_EPOCH)
 }
