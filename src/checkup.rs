@@ -9,12 +9,13 @@ use crate::probe::icmp::{self, Access};
 use crate::probe::send_failure;
 use crate::probe::tcp::TcpProbe;
 use crate::resolver::look_up;
+use crate::sink::alertmanager::{self, Cluster};
 use crate::sink::exec;
 use crate::sink::http::{self, Http};
 use crate::sink::log::LogFile;
 use crate::sink::slack::{self, Slack};
 use crate::state::StateFile;
-use crate::target::{Check, Family, Host, Target, shown_path};
+use crate::target::{Check, Family, Host, Target, shown, shown_path};
 use crate::wire::Version;
 
 /// May this process send what the ICMP targets need? Errors: one line with both cures; the caller exits with 2. Anything
@@ -55,7 +56,7 @@ fn may_use(target: &Target, wanted: Family) -> bool {
 
 /// `--check`: tries everything but the checks themselves, says line by line what it found, and posts one test message. The
 /// command is not run, and no sign of life is given. True when all is well.
-pub fn run(config: Config, slack: Option<Slack>, heartbeat: Option<Http>) -> bool {
+pub fn run(config: Config, slack: Option<Slack>, heartbeat: Option<Http>, cluster: Option<Cluster>) -> bool {
     let mut report = Report { well: true, quiet: config.output == Output::Quiet };
     let (icmp, tcp): (Vec<_>, Vec<_>) = config.targets.iter().partition(|target| target.is_icmp());
     report.ok("options and targets", format!("{} by ICMP, {} by TCP", icmp.len(), tcp.len()));
@@ -137,6 +138,15 @@ pub fn run(config: Config, slack: Option<Slack>, heartbeat: Option<Http>) -> boo
         match place.try_connect(http::LIMIT) {
             Ok(()) => report.ok("heartbeat", "can be connected to; no sign of life was given"),
             Err(why) => report.fail("heartbeat", why),
+        }
+    }
+    if let Some(Cluster { members, monitor }) = cluster {
+        for mut member in members {
+            let what = format!("Alertmanager {}", member.host());
+            match alertmanager::try_post(&mut member) {
+                Ok(()) => report.ok(&what, format!("takes alerts; this monitor is {}", shown(&monitor))),
+                Err(why) => report.fail(&what, why),
+            }
         }
     }
     report.well

@@ -32,7 +32,7 @@ pub struct Config {
     pub exec: Option<String>,
     /// Asked for every minute while all is well.
     pub heartbeat: Option<Secret>,
-    /// Every member of an Alertmanager cluster.
+    /// Where each member of an Alertmanager cluster takes alerts.
     pub alertmanagers: Vec<Secret>,
     /// What this monitor calls itself there; None: the host's name.
     pub monitor: Option<String>,
@@ -274,6 +274,22 @@ mod tests {
             ("https://h:x/S", "the URL's port is not a number from 1 to 65535"),
         ] {
             assert_eq!(Secret::from_url(url), Err(why.to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_lies_below_a_url() {
+        for (url, below, host) in [
+            ("http://h", "http://h/p/q", "h"),
+            ("http://h:9093/", "http://h:9093/p/q", "h:9093"),
+            ("https://u:p@h/am//", "https://u:p@h/am/p/q", "h"),
+            ("http://u@[::1]:1/p/q", "http://u@[::1]:1/p/q", "[::1]:1"),
+        ] {
+            let secret = Secret::from_url(url).unwrap();
+            assert_eq!((secret.below("/p/q").unwrap().expose(), secret.host()), (below, host));
+        }
+        for url in ["http://h?x", "http://h/#x", "http://h/p/q?"] {
+            assert!(Secret::from_url(url).unwrap().below("/p/q").unwrap_err().contains("leave out all from there on"));
         }
     }
 }

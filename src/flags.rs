@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser};
 
+use crate::alerts;
 use crate::secret::Secret;
 use crate::target::{Family, TargetOptions, digits, quote};
 
@@ -194,7 +195,7 @@ pub static FLAGS: &[Flag] = &[
     Flag { short: "", long: "heartbeat", value: "URL", group: Others, common: false, default: "", accepted: "an http:// or https:// URL",
         help: "GET it every 60s while the monitor itself is well", set: Global(|g, v| put(&mut g.heartbeat, Secret::from_url(v))) },
     Flag { short: "", long: "alertmanager", value: "URL", group: Others, common: false, default: "", accepted: "an http:// or https:// URL, such as http://192.0.2.9:9093",
-        help: "tell this Alertmanager what is wrong; repeatable", set: Global(|g, v| Secret::from_url(v).map(|url| g.alertmanagers.push(url))) },
+        help: "tell this Alertmanager what is wrong; repeatable", set: Global(|g, v| Secret::from_url(v)?.below(alerts::PATH).map(|url| g.alertmanagers.push(url))) },
     Flag { short: "", long: "name", value: "NAME", group: Others, common: false, default: "the host's name", accepted: "a name without control characters",
         help: "of this monitor, in alerts", set: Global(|g, v| put(&mut g.monitor, monitor(v))) },
     Flag { short: "", long: "metrics", value: "FILE", group: Output, common: false, default: "", accepted: "a file",
@@ -626,6 +627,7 @@ mod tests {
             ("-q --json", "--quiet and --json contradict each other; give only one of them"),
             ("--exec ''", "--exec: the command is empty; accepted: a command for sh -c"),
             ("--heartbeat x", "--heartbeat: the URL does not start with http:// or https://; accepted: an http"),
+            ("--alertmanager http://h?x", "--alertmanager: the URL has a ? or a #; leave out all from there on; accepted: an http"),
             ("--completions tcsh", "--completions: \"tcsh\" is not a shell that completions are made for; accepted: bash, zsh or fish"),
             ("--no-log --log l", "--log and --no-log contradict each other; give only one of them"),
             ("--slack-url-file f --slack-url http://h", "--slack-url and --slack-url-file contradict each other"),

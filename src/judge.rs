@@ -41,7 +41,7 @@ impl Rules {
 
     /// So many checks must be in the sample before its loss is judged: then one lost packet alone is never more
     /// than the threshold.
-    fn enough(&self) -> usize {
+    pub fn enough(&self) -> usize {
         match self.change {
             0 => 1,
             change => self.size.min(10_000_usize.div_ceil(change as usize)),

@@ -6,12 +6,13 @@
 //! [`writer`], which brings it to the log and to Slack ([`sink`]).
 //!
 //! Pure (no clock, socket, file or thread; times come in, the next wake-up goes out): [`wire`], [`flight`],
-//! [`schedule`], [`judge`], [`event`], [`outbox`], [`flags`], [`manual`], [`config`],
+//! [`schedule`], [`judge`], [`event`], [`outbox`], [`alerts`], [`flags`], [`manual`], [`config`],
 //! [`proxy`], [`secret`], [`target`]. `make lint` sees to that.
 
 #[cfg(not(unix))]
 compile_error!("reachabilitycheck needs Unix sockets");
 
+pub mod alerts;
 pub mod checkup;
 pub mod clock;
 pub mod config;

@@ -81,19 +81,22 @@ impl Monitor {
     /// Starts the thread; it calls `done` when it ends: after the last check of `--count`, or stopped. Errors: no thread could be
     /// made (RLIMIT_NPROC, memory); the caller says how many fit and exits with 2.
     pub fn spawn(self, done: impl FnOnce() + Send + 'static) -> std::io::Result<Thread> {
+        let judge = self.resume();
+        // An outage from before is shown from the start.
+        self.stats.show(&judge, self.clock.now());
         // The kernel shows 15 bytes of it.
         let name: String = self.target.name.chars().take(15).collect();
         thread::Builder::new()
             .name(name)
             .stack_size(STACK)
             .spawn(move || {
-                self.run();
+                self.run(judge);
                 done();
             })
             .map(|handle| handle.thread().clone())
     }
 
-    fn run(&self) {
+    fn run(&self, judge: Judge) {
         if let Source::Name(lookup) = &self.source {
             lookup.wait_for_first(self.target.options.timeout);
         }
@@ -101,7 +104,7 @@ impl Monitor {
         let start = self.clock.now().max(self.first);
         let mut progress = Progress {
             schedule: Schedule::new(start, self.target.options.interval),
-            judge: self.resume(),
+            judge,
             number: 0,
             version: 0,
             addresses: match self.source {
@@ -110,8 +113,6 @@ impl Monitor {
             },
             unanswered: 0,
         };
-        // An outage from before is shown from the start.
-        self.stats.show(&progress.judge, start);
         // After a panic the target is watched on, with what was judged so far; checks on their way are forgotten.
         keep_running(
             || match self.target.check {

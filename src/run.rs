@@ -22,7 +22,7 @@ use crate::fleet::Fleet;
 use crate::manual;
 use crate::outbox::Outbox;
 use crate::secret::Secret;
-use crate::sink::alertmanager::Alertmanager;
+use crate::sink::alertmanager::{Alertmanager, Cluster, Last};
 use crate::sink::exec::Exec;
 use crate::sink::heartbeat;
 use crate::sink::http::{self, Http};
@@ -80,10 +80,11 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8, String> {
     let roots = typed.ca_file.as_deref().map(read_roots).transpose()?;
     let slack = config.slack.clone().map(|url| place("the webhook", url, &roots)).transpose()?.map(Slack::new);
     let heartbeat = config.heartbeat.clone().map(|url| place("--heartbeat", url, &roots)).transpose()?;
+    let cluster = cluster(&config, &roots)?;
     if config.check_up {
-        return Ok(if checkup::run(config, slack, heartbeat) { 0 } else { UNUSABLE });
+        return Ok(if checkup::run(config, slack, heartbeat, cluster) { 0 } else { UNUSABLE });
     }
-    watch(&typed, config, (slack, heartbeat), &roots)
+    watch(&typed, config, Places { slack, heartbeat, cluster })
 }
 
 /// Reads the files and the variable that the options name. Errors: one line that names the file.
@@ -140,6 +141,13 @@ fn read_text(option: &str, path: &Path) -> Result<(String, String), String> {
     }
 }
 
+/// Whom the options want to be told, besides the log.
+struct Places {
+    slack: Option<Slack>,
+    heartbeat: Option<Http>,
+    cluster: Option<Cluster>,
+}
+
 /// Why the program ends.
 enum End {
     AllChecksDone,
@@ -149,12 +157,7 @@ enum End {
     Signal(&'static str),
 }
 
-fn watch(
-    typed: &Typed,
-    config: Config,
-    (slack, mut heartbeat): (Option<Slack>, Option<Http>),
-    roots: &Option<(String, Vec<u8>)>,
-) -> Result<u8, String> {
+fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }: Places) -> Result<u8, String> {
     sync::report_panics_on_one_line();
     let clock = Clock::start();
     let mut signals =
@@ -170,22 +173,14 @@ fn watch(
         screen.err("Slack is off: no --slack-url, --slack-url-file or SLACK_WEBHOOK_URL");
     }
     let board = Arc::<Board>::default();
-    let members = config.alertmanagers.iter().map(|url| place("--alertmanager", url.clone(), roots));
-    let members = members.collect::<Result<Vec<_>, _>>()?;
     let mut listeners: Vec<Listener> = Vec::new();
     if config.output != Output::Quiet {
         listeners.push(lines_for(screen.clone(), config.json));
     }
     let exec = config.exec.clone().map(|command| Exec::start(command, screen.clone())).transpose()?;
     listeners.extend(exec.as_ref().map(Exec::listener));
-    let alertmanager = match members.is_empty() {
-        true => None,
-        false => {
-            let monitor = config.monitor.clone().unwrap_or_else(host_name);
-            let started = Alertmanager::start(members, monitor, Arc::clone(&board), clock, screen.clone());
-            Some(started.map_err(no_thread)?)
-        }
-    };
+    let alertmanager = cluster.map(|cluster| Alertmanager::start(cluster, Arc::clone(&board), clock, screen.clone()));
+    let alertmanager = alertmanager.transpose().map_err(no_thread)?;
     listeners.extend(alertmanager.as_ref().map(Alertmanager::listener));
     let refusal = Arc::new(Mutex::new(None));
     let (told, on_refusal) = (Arc::clone(&refusal), handle.clone());
@@ -217,6 +212,10 @@ fn watch(
     let mut fleet = Fleet::new(clock, writer.sender(), verbose, config.count, (Arc::clone(&board), 0));
     let done = move || handle.close();
     fleet.watch(&targets, |name| writer.known(name), done.clone())?;
+    if let Some(alertmanager) = &alertmanager {
+        // An outage from before is no event.
+        alertmanager.poke();
+    }
     let files = match config.metrics {
         None => None,
         metrics => Some(Files::start(files::Sources {
@@ -278,6 +277,9 @@ fn watch(
         let _ = flag::register(signal, Arc::clone(&hurry));
     }
     let waiting = writer.waiting();
+    if let Some(alertmanager) = &alertmanager {
+        alertmanager.last_word(Last { all: matches!(end, End::AllChecksDone), limit: limit.max(LAST_TRY) });
+    }
     writer.finish(limit, down);
     if let Some(exec) = exec {
         let limit = if matches!(end, End::AllChecksDone) { LAST_COMMANDS } else { LAST_TRY };
@@ -287,7 +289,7 @@ fn watch(
         heartbeat::once(place, &waiting, &screen);
     }
     if let Some(alertmanager) = alertmanager {
-        alertmanager.finish(LAST_TRY);
+        alertmanager.finish(limit.max(LAST_TRY));
     }
     if let Some(files) = files {
         files.finish(LAST_LINES);
@@ -320,10 +322,24 @@ fn lines_for(screen: Screen, json: bool) -> Listener {
     })
 }
 
-/// The host's name (gethostname(2), which proc(5) shows too), or one that says that there is none.
-fn host_name() -> String {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    if name.trim().is_empty() { "unnamed".to_owned() } else { name.trim().to_owned() }
+/// The members of `--alertmanager`. Errors: one line that names what is wrong.
+fn cluster(config: &Config, roots: &Option<(String, Vec<u8>)>) -> Result<Option<Cluster>, String> {
+    if config.alertmanagers.is_empty() {
+        return Ok(None);
+    }
+    let members = config.alertmanagers.iter().map(|url| place("--alertmanager", url.clone(), roots));
+    let monitor = config
+        .monitor
+        .clone()
+        .or_else(host_name)
+        .ok_or("--alertmanager: this host has no name of its own; give it one with --name")?;
+    Ok(Some(Cluster { members: members.collect::<Result<_, _>>()?, monitor }))
+}
+
+/// The host's name (gethostname(2), which proc(5) shows too). None: it has none that tells it from others.
+fn host_name() -> Option<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !["", "(none)", "localhost"].contains(&&**name))
 }
 
 /// Opens the state, says what was wrong with it, and brings to the log what a crash kept from it.

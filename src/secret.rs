@@ -48,6 +48,25 @@ impl Secret {
         if usable { Ok(Secret(url.to_owned())) } else { Err("the URL cannot be read".into()) }
     }
 
+    /// The URL of what lies below it: its own with `path` (which begins with a slash) at the end, once.
+    ///
+    /// # Errors
+    /// It has a query or a fragment, so that nothing lies below.
+    pub fn below(&self, path: &str) -> Result<Secret, String> {
+        if self.0.contains(['?', '#']) {
+            return Err("the URL has a ? or a #; leave out all from there on".into());
+        }
+        let base = self.0.trim_end_matches('/');
+        Secret::from_url(&format!("{}{path}", base.strip_suffix(path).unwrap_or(base)))
+    }
+
+    /// What may be shown of it: host and port.
+    pub fn host(&self) -> &str {
+        let rest = self.0.split_once("://").map_or(&*self.0, |(_, rest)| rest);
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        authority.rsplit('@').next().unwrap_or_default()
+    }
+
     /// The URL itself, for the one place that posts to it.
     pub fn expose(&self) -> &str {
         &self.0

@@ -40,6 +40,8 @@ pub struct Answer {
     pub status: u16,
     /// When it may be tried again.
     pub retry_after: Option<Duration>,
+    /// The time by the clock of who answered, in whole seconds.
+    pub date: Option<SystemTime>,
     /// The body, or why it could not be read.
     pub said: Result<String, String>,
 }
@@ -100,6 +102,11 @@ impl Http {
         Err(format!("{of}connection failed: {why}"))
     }
 
+    /// What may be shown of its URL: host and port.
+    pub fn host(&self) -> &str {
+        self.url.host()
+    }
+
     /// GET. Errors: why there is no answer, without the URL; the caller tries again or says so.
     pub fn get(&mut self, limit: Duration) -> Result<Answer, String> {
         self.send(limit, |agent, url, left| agent.get(url).config().timeout_global(Some(left)).build().call())
@@ -135,14 +142,23 @@ impl Http {
             None => why,
         })?;
         let status = answer.status().as_u16();
-        let retry_after = answer
-            .headers()
-            .get("retry-after")
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
+        let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        let retry_after = header("retry-after").and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
+        let date = header("date").and_then(date_of);
         let said = answer.body_mut().with_config().limit(ANSWER).read_to_string().map_err(|error| why(&error));
-        Ok(Answer { status, retry_after, said })
+        Ok(Answer { status, retry_after, date, said })
     }
+}
+
+/// The time in a `Date` header: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7). None for what is none.
+fn date_of(value: &str) -> Option<SystemTime> {
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let mut words = value.split_ascii_whitespace().skip(1);
+    let (day, month, year, time) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let month = MONTHS.find(month).filter(|at| month.len() == 3 && at % 3 == 0)? / 3 + 1;
+    let date = humantime::parse_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z")).ok()?;
+    // So far in the future that no sum of it can leave the years that have four digits.
+    (year < "3000").then_some(date)
 }
 
 /// What a TLS error means. The words are those of rustls, which has no others.
@@ -242,5 +258,27 @@ fn error_word(error: &std::io::Error) -> String {
     match error.raw_os_error() {
         Some(errno) => std::io::Error::from_raw_os_error(errno).to_string(),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates() {
+        let date = |value| date_of(value).map(|date| humantime::format_rfc3339_seconds(date).to_string());
+        assert_eq!(date("Sun, 06 Nov 1994 08:49:37 GMT").as_deref(), Some("1994-11-06T08:49:37Z"));
+        for wrong in [
+            "",
+            "Sun, 06 Nov 1994",
+            "Sun, 06 ovD 1994 08:49:37 GMT",
+            "Sun, 31 Feb 1994 08:49:37 GMT",
+            "a b c d e f",
+            "Sun, 06 Nov 9999 08:49:37 GMT",
+            "Sun, é é é é",
+        ] {
+            assert_eq!(date(wrong), None, "{wrong}");
+        }
     }
 }
