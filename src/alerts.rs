@@ -577,6 +577,15 @@ mod tests {
         ledger.refused();
         ledger.see(60, &[(&db, well()), (&web, down(5, 3))]);
         assert_eq!(ledger.told(60).len(), 2);
+        // So is one that is there again while its end was refused.
+        let mut ledger = self::ledger();
+        ledger.see(0, &[(&db, down(0, 3))]);
+        ledger.told(0);
+        ledger.see(20, &[(&db, well())]);
+        assert!(ledger.post(at(20)).is_some());
+        ledger.refused();
+        ledger.see(30, &[(&db, down(28, 3))]);
+        assert!(ledger.told(30)[0].starts_with("Down db 28..330 "));
     }
 
     #[test]
@@ -650,6 +659,15 @@ mod tests {
         // Less than a second: no time moves.
         ledger.look(at(120), wall(120) + Duration::from_millis(900), board());
         assert!(told(&mut ledger, 120).starts_with("Down db 0..420 "));
+        // Nor by the way of an outage's beginning through the state, whose times are a little off.
+        for off in [0, 999] {
+            let mut outage = down(0, 3);
+            outage.outage = outage.outage.map(|one| Ongoing { since: one.since - Duration::from_micros(off), ..one });
+            ledger.look(at(121), wall(121), [(Arc::clone(&db), outage)]);
+            ledger.look(at(180), wall(180), [(Arc::clone(&db), outage)]);
+            assert!(told(&mut ledger, 180).starts_with("Down db 0..480 "));
+            ledger.next = at(180);
+        }
         // A member whose clock is some seconds off: that may be a slow answer.
         assert_eq!(ledger.dated(at(120), wall(120), wall(150)), None);
         // Ours was never set: as soon as that is known all is told again, by its clock.
