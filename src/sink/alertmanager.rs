@@ -258,7 +258,7 @@ fn taken(answer: Answer) -> Result<Option<SystemTime>, Refused> {
 
 /// Alertmanager's own word for an error: a JSON string, or an object with a message. A page is left out.
 fn word(said: &str) -> String {
-    let word = match serde_json::from_str(said) {
+    let word = match serde_json::from_slice(said.as_bytes()) {
         Ok(Value::String(word)) => word,
         Ok(object) => object["message"].as_str().unwrap_or_default().to_owned(),
         Err(_) => said.to_owned(),
