@@ -2,7 +2,6 @@
 //! and `make install`, which brings them to their places.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-#[allow(unused_macros)] // nothing here needs a namespace
 mod lab;
 
 use lab::run::TempDir;

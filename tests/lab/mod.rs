@@ -43,7 +43,6 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// `lab_test!(name, ["nft", "ipv6"], |lab| { ... });`: programs that must be installed, or the word `ipv6`, or the word
 /// `raw`: then dgram ping sockets are refused until `lab.dgram()`. (There is no way back: the kernel's "1 0" cannot be
 /// written where group 1 is not mapped.)
-#[allow(unused_macros)]
 macro_rules! lab_test {
     ($(#[$meta:meta])* $name:ident, |$lab:ident| $body:block) => {
         $crate::lab::lab_test!($(#[$meta])* $name, [], |$lab| $body);
