@@ -3,15 +3,17 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use crate::checkup;
 use crate::clock::Clock;
@@ -31,9 +33,10 @@ use crate::sink::slack::Slack;
 use crate::state::{Memory, Opened, StateFile};
 use crate::stats::Board;
 use crate::sync::{self, lock};
+use crate::sys;
 use crate::target::{Target, shown, shown_path};
 use crate::view::files::{self, Files};
-use crate::view::{Screen, Verbose, json, summary};
+use crate::view::{Screen, Table, Verbose, json, summary, terminal};
 use crate::writer::{Listener, Message, OnRefusal, Sinks, Told, Writer};
 
 /// Bad usage, bad configuration, no right to send.
@@ -50,6 +53,9 @@ const LAST_COMMANDS: Duration = Duration::from_secs(300);
 
 /// At the end stdout gets this long to take what was not shown yet.
 const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// A shell that takes the terminal back waits this long for the table to go.
+const LAST_FRAME: Duration = Duration::from_millis(500);
 
 /// Runs the program with these arguments (without its name) and returns its exit status.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -158,7 +164,6 @@ enum End {
 }
 
 fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }: Places) -> Result<u8, String> {
-    sync::report_panics_on_one_line();
     let clock = Clock::start();
     let mut signals =
         Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| format!("cannot take signals: {error}"))?;
@@ -166,6 +171,8 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
     let on_closed = handle.clone();
     let no_thread = |error| format!("cannot start a thread: {error}");
     let screen = Screen::start(move || on_closed.close()).map_err(no_thread)?;
+    let for_panics = screen.clone();
+    sync::report_panics(move |message| for_panics.panicked(message));
     checkup::may_send(&config.targets)?;
     let mut log = config.log.as_deref().map(open_log).transpose()?;
     let (memory, outbox, state) = restore(config.state.as_deref(), log.as_mut(), &screen)?;
@@ -209,7 +216,12 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
         tell(Subject::Start(targets.clone()));
     }
     let verbose = (config.output == Output::Verbose).then(|| Verbose { screen: screen.clone(), json: config.json });
-    let mut fleet = Fleet::new(clock, writer.sender(), verbose, config.count, (Arc::clone(&board), 0));
+    let table = match config.output {
+        Output::Normal if !config.json => Table::new(Arc::clone(&board), clock),
+        _ => None,
+    };
+    let keep = table.as_ref().map_or(0, |_| terminal::LATEST);
+    let mut fleet = Fleet::new(clock, writer.sender(), verbose, config.count, (Arc::clone(&board), keep));
     let done = move || handle.close();
     fleet.watch(&targets, |name| writer.known(name), done.clone())?;
     if let Some(alertmanager) = &alertmanager {
@@ -229,11 +241,21 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
     if let Some(place) = heartbeat.take_if(|_| !once) {
         heartbeat::start(place, Arc::clone(&board), writer.waiting(), clock, screen.clone()).map_err(no_thread)?;
     }
-    // A terminal that goes away ends a run that was started by hand; one with a file of targets is told to read it again.
+    let on_terminal = table.is_some();
+    if let Some(table) = table {
+        // What leaves the terminal to the shell, or comes back from there, or changes the window.
+        for signal in [SIGTSTP, SIGCONT, SIGQUIT, SIGWINCH] {
+            signals.add_signal(signal).map_err(|error| format!("cannot take signals: {error}"))?;
+        }
+        screen.table(table);
+    }
+    // A terminal that goes away ends a run that was started by hand, and one that showed its table there; else one with a
+    // file of targets is told to read it again.
+    let gone = || on_terminal && sys::window(io::stdout().as_fd()).is_none();
     let reloads = !once && typed.files.iter().any(|file| file.as_os_str() != "-");
     let end = loop {
         match signals.forever().next() {
-            Some(SIGHUP) if reloads => match configure(typed) {
+            Some(SIGHUP) if reloads && !gone() => match configure(typed) {
                 Ok(config) => {
                     let targets: Vec<Arc<Target>> = config.targets.into_iter().map(Arc::new).collect();
                     match fleet.watch(&targets, |name| writer.known(name), done.clone()) {
@@ -243,6 +265,18 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
                 }
                 Err(why) => screen.err(&format!("SIGHUP: {why}; the targets stay as they were")),
             },
+            Some(SIGTSTP) => {
+                screen.hide();
+                screen.flush(LAST_FRAME);
+                let _ = sys::stop();
+                screen.show();
+            }
+            Some(SIGQUIT) => {
+                screen.hide();
+                screen.flush(LAST_FRAME);
+                let _ = emulate_default_handler(SIGQUIT);
+            }
+            Some(SIGCONT | SIGWINCH) => screen.show(),
             Some(SIGINT) => break End::Signal("SIGINT"),
             Some(SIGHUP) => break End::Signal("SIGHUP"),
             Some(_) => break End::Signal("SIGTERM"),
@@ -294,6 +328,7 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
     if let Some(files) = files {
         files.finish(LAST_LINES);
     }
+    screen.hide();
     if config.output != Output::Quiet {
         screen.out(match config.json {
             true => json::summary(&results, clock.wall(clock.now())),

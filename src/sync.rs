@@ -1,7 +1,6 @@
 //! What outlives a panic. A panic is a bug of ours; it is reported, and the thread goes on.
 
 use std::any::Any;
-use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -28,14 +27,14 @@ fn message(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }
 
-/// From now on a panic is one line on stderr, with its place, instead of the standard report of many.
-pub fn report_panics_on_one_line() {
-    std::panic::set_hook(Box::new(|panic| {
+/// From now on a panic is one line, with its place, which `tell` gets in the thread that panicked, instead of the
+/// standard report of many.
+pub fn report_panics(tell: impl Fn(&str) + Send + Sync + 'static) {
+    std::panic::set_hook(Box::new(move |panic| {
         let thread = thread::current();
         let name = thread.name().unwrap_or("?");
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let text = message(panic.payload()).replace(char::is_control, " ");
-        let line = format!("reachabilitycheck: a bug, please report: thread {name} failed at {place}: {text}\n");
-        let _ = std::io::stderr().write_all(line.as_bytes());
+        tell(&format!("a bug, please report: thread {name} failed at {place}: {text}"));
     }));
 }

@@ -1,6 +1,7 @@
 //! The system calls that neither std nor socket2 offers, and the only unsafe code of the crate: `recvmsg` with control
 //! messages (kernel arrival times; ICMP errors from the error queue, `IP_RECVERR` in ip(7)), `ppoll`, and the
-//! socket options that turn those on. And `flock`, which std has only since 1.89, and signals for a process group.
+//! socket options that turn those on; `flock`, which std has only since 1.89; signals for a process group; and what a
+//! program on a terminal must ask.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -85,6 +86,50 @@ pub fn keep_statuses() {
 pub fn reap() {
     // SAFETY: a null pointer asks for no status.
     while unsafe { libc::waitpid(-1, ptr::null_mut(), libc::WNOHANG) } > 0 {}
+}
+
+/// The lines and columns of a terminal's window, 0 where it does not know; None: it is no terminal, or is gone.
+pub fn window(terminal: BorrowedFd<'_>) -> Option<(u16, u16)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the call fills one winsize, which lives through it.
+    let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, ptr::from_mut(&mut size)) };
+    (result == 0).then_some((size.ws_row, size.ws_col))
+}
+
+/// Is this process in the foreground of the terminal, or the terminal not the one that controls it?
+pub fn in_foreground(terminal: BorrowedFd<'_>) -> bool {
+    // SAFETY: both take and return numbers.
+    let (front, own) = unsafe { (libc::tcgetpgrp(terminal.as_raw_fd()), libc::getpgrp()) };
+    front == -1 || front == own
+}
+
+/// Does the terminal stop a process that writes to it from the background (`stty tostop`)?
+pub fn stops_background(terminal: BorrowedFd<'_>) -> bool {
+    // SAFETY: all zero is a valid termios (numbers and arrays of them), and the call fills one, which lives through it.
+    let (result, settings) = unsafe {
+        let mut settings: libc::termios = mem::zeroed();
+        (libc::tcgetattr(terminal.as_raw_fd(), &mut settings), settings)
+    };
+    result == 0 && settings.c_lflag & libc::TOSTOP != 0
+}
+
+/// Stops this process as SIGTSTP does when nobody catches it: not where no shell could let it go on (an orphaned process
+/// group), as SIGSTOP would. Returns when it goes on. Errors: EINVAL only.
+pub fn stop() -> io::Result<()> {
+    // SAFETY: all zero with SIG_DFL is a valid sigaction, both of them live through the calls, and the handler that is put
+    // back is the one that was there.
+    let result = unsafe {
+        let (mut default, mut before): (libc::sigaction, libc::sigaction) = (mem::zeroed(), mem::zeroed());
+        default.sa_sigaction = libc::SIG_DFL;
+        match libc::sigaction(libc::SIGTSTP, &default, &mut before) {
+            0 => {
+                libc::raise(libc::SIGTSTP);
+                libc::sigaction(libc::SIGTSTP, &before, ptr::null_mut())
+            }
+            failed => failed,
+        }
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Asks for a [`Stamp`] for each datagram when it reaches the interface's queue, and when it leaves it. Errors: as
