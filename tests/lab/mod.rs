@@ -19,7 +19,7 @@ pub mod packet;
 pub mod run;
 pub mod service;
 pub mod slack;
-mod sys;
+pub mod sys;
 
 use far::Far;
 use std::cell::Cell;

@@ -4,7 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 use std::{mem, ptr};
@@ -58,6 +58,24 @@ pub fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
 pub fn set_backlog(listener: &TcpListener, backlog: i32) -> io::Result<()> {
     // SAFETY: listen takes two numbers; called again it only changes the backlog.
     check(unsafe { libc::listen(listener.as_raw_fd(), backlog) })
+}
+
+/// A pseudo-terminal: the end where the user sits, and the end where programs run.
+pub fn open_pty() -> io::Result<(File, File)> {
+    let (mut user, mut program) = (-1, -1);
+    // SAFETY: two numbers that live through the call are filled; null asks for no name, the usual settings and size.
+    check(unsafe { libc::openpty(&mut user, &mut program, ptr::null_mut(), ptr::null_mut(), ptr::null_mut()) })?;
+    // SAFETY: both were opened just now, and are nobody else's.
+    let end = |fd| unsafe { File::from_raw_fd(fd) };
+    // Clones, as those are not handed on to children.
+    Ok((end(user).try_clone()?, end(program).try_clone()?))
+}
+
+/// Makes the window of a terminal so large; programs in the foreground get SIGWINCH.
+pub fn set_window(terminal: &File, rows: u16, columns: u16) -> io::Result<()> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the call reads one winsize, which lives through it.
+    check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, ptr::from_ref(&size)) })
 }
 
 fn check(result: i32) -> io::Result<()> {
