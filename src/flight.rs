@@ -50,15 +50,17 @@ pub struct Flight {
     entries: VecDeque<Entry>,
     /// Of the entries, those without an outcome.
     open: usize,
-    /// The stamps of the last answered check. Not every path gives all of them, so the absence of one only tells
-    /// something where it was there before.
+    /// The last answered check that was to be stamped: its socket and index.
+    answered: Option<(u32, u32)>,
+    /// Its stamps. Not every path gives all of them, so the absence of one only tells something where it was there before.
     given: Way,
 }
 
 impl Flight {
     /// No check yet; each will have `timeout` for its answer.
     pub fn new(timeout: Duration) -> Flight {
-        Flight { timeout, entries: VecDeque::with_capacity(4), open: 0, given: Way::default() }
+        // Mostly one at a time; while nothing answers there are more.
+        Flight { timeout, entries: VecDeque::with_capacity(1), open: 0, answered: None, given: Way::default() }
     }
 
     /// How long an answer may take.
@@ -90,7 +92,9 @@ impl Flight {
         }
         let rtt = arrived.saturating_sub(entry.launch.sent);
         entry.settled = Some((arrived, Outcome::Answered(rtt)));
-        self.given = entry.way;
+        let (index, way) = (entry.launch.stamped, entry.way);
+        self.answered = index.map(|index| (socket, index));
+        self.given = way;
         self.open -= 1;
         true
     }
@@ -106,12 +110,15 @@ impl Flight {
         }
     }
 
-    /// The kernel says how far the socket's datagram of this index came: to the queue, or to the driver.
+    /// The kernel says how far the socket's datagram of this index came: to the queue, or to the driver. May come after
+    /// the answer, but before [`Flight::expire`].
     pub fn stamped(&mut self, socket: u32, index: u32, left: bool) {
         let ours = |entry: &&mut Entry| entry.launch.socket == socket && entry.launch.stamped == Some(index);
-        if let Some(entry) = self.entries.iter_mut().find(ours) {
-            entry.way.queued = true;
-            entry.way.left |= left;
+        let waiting = self.entries.iter_mut().find(ours).map(|entry| &mut entry.way);
+        let answered = (self.answered == Some((socket, index))).then_some(&mut self.given);
+        for way in waiting.into_iter().chain(answered) {
+            way.queued = true;
+            way.left |= left;
         }
     }
 
@@ -246,10 +253,11 @@ mod tests {
                 let (sequence, stamped) = (number as u16, Some(number as u32));
                 flight.launch(Launch { number, sent: ms(number), sequence, cookie: 0, socket: 1, stamped });
             }
-            for (index, left) in stamps {
-                flight.stamped(1, *index, *left);
-            }
+            // The answer may be read before its stamps are.
+            let (before, after) = stamps.split_at(stamps.len() / 2);
+            before.iter().for_each(|(index, left)| flight.stamped(1, *index, *left));
             flight.answer(ms(5), 1, 0, |_| true);
+            after.iter().for_each(|(index, left)| flight.stamped(1, *index, *left));
             flight.expire(ms(2000));
             all(&mut flight)[1..].iter().map(|check| check.1).collect::<Vec<_>>()
         };

@@ -147,7 +147,8 @@ impl Monitor {
             // Taken before the socket is read: whatever came before this moment has then been seen.
             let now = self.clock.now();
             if flight.is_waiting() {
-                probe.read(&mut flight, &self.clock);
+                let is_due = flight.next_deadline().is_some_and(|deadline| deadline <= now);
+                probe.read(&mut flight, &self.clock, is_due);
                 flight.expire(now);
                 let strays = probe.take_strays();
                 if strays > 0 {
@@ -177,7 +178,7 @@ impl Monitor {
                 let deadline = flight.next_deadline();
                 let wake = slot.into_iter().chain(deadline).min().unwrap_or(now);
                 if flight.is_waiting() {
-                    probe.wait(wake.saturating_sub(self.clock.now()));
+                    probe.wait(wake, &self.clock);
                 } else {
                     self.sleep_until(wake);
                 }

@@ -161,9 +161,18 @@ fn set_option_to(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, 
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Waits until one of the sockets can be read (or has an error queued), or the time is over. True when one can.
+/// What some sockets hold.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ready {
+    /// Datagrams.
+    pub data: bool,
+    /// An error, or entries of an error queue.
+    pub errors: bool,
+}
+
+/// Waits until one of the sockets can be read (or has an error queued), or the time is over; says what there is.
 /// A signal ends the wait early. Errors: ENOMEM only; the caller may treat it as the end of the time.
-pub fn wait_readable<const N: usize>(sockets: [Option<BorrowedFd<'_>>; N], timeout: Duration) -> io::Result<bool> {
+pub fn wait_readable<const N: usize>(sockets: [Option<BorrowedFd<'_>>; N], timeout: Duration) -> io::Result<Ready> {
     // The kernel passes over an entry with descriptor -1.
     let mut polled = sockets.map(|socket| libc::pollfd {
         fd: socket.map_or(-1, |socket| socket.as_raw_fd()),
@@ -175,29 +184,34 @@ pub fn wait_readable<const N: usize>(sockets: [Option<BorrowedFd<'_>>; N], timeo
     time.tv_sec = timeout.as_secs().min(1_000_000) as _;
     time.tv_nsec = timeout.subsec_nanos() as _;
     // SAFETY: the array and the timespec live through the call; no signal mask.
-    let ready = unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, &time, ptr::null()) };
-    if ready >= 0 {
-        return Ok(ready > 0);
+    let count = unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, &time, ptr::null()) };
+    if count < 0 {
+        let error = io::Error::last_os_error();
+        return if error.kind() == io::ErrorKind::Interrupted { Ok(Ready::default()) } else { Err(error) };
     }
-    match io::Error::last_os_error() {
-        error if error.kind() == io::ErrorKind::Interrupted => Ok(false),
-        error => Err(error),
-    }
+    let any = |events| polled.iter().any(|polled| polled.revents & events != 0);
+    Ok(Ready { data: any(libc::POLLIN), errors: any(!libc::POLLIN) })
 }
 
-/// Room for the control messages asked for: a timestamp, and an error with its sender's address.
+/// Room for the control messages asked for: a timestamp, and an error with its sender's address, or three timestamps
+/// and how far a datagram came. No more: a target's thread does with one page of stack.
 #[repr(align(8))]
-struct Control([u8; 256]);
+struct Control([u8; 160]);
+
+/// A `sockaddr_in` or `sockaddr_in6`.
+#[repr(align(4))]
+struct Address([u8; 28]);
 
 /// Takes the next datagram, or with `errors` the next entry of the error queue, without waiting. Errors: WouldBlock
 /// when there is none; otherwise as recvmsg(2), among them a pending ICMP error of the socket.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], errors: bool) -> io::Result<Received> {
-    // SAFETY: all zero is a valid value of these C structs (a null name, no control data).
-    let (mut address, mut header): (libc::sockaddr_storage, libc::msghdr) = unsafe { (mem::zeroed(), mem::zeroed()) };
-    let mut control = Control([0; 256]);
+    // SAFETY: all zero is a valid msghdr (a null name, no control data).
+    let mut header: libc::msghdr = unsafe { mem::zeroed() };
+    let mut address = Address([0; 28]);
+    let mut control = Control([0; 160]);
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    header.msg_name = ptr::from_mut(&mut address).cast();
-    header.msg_namelen = mem::size_of_val(&address) as libc::socklen_t;
+    header.msg_name = address.0.as_mut_ptr().cast();
+    header.msg_namelen = address.0.len() as libc::socklen_t;
     header.msg_iov = &mut part;
     header.msg_iovlen = 1;
     header.msg_control = control.0.as_mut_ptr().cast();
@@ -208,7 +222,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], errors: bool) -> io::R
     let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
     let mut received = Received {
         length: length.min(buffer.len()),
-        from: if header.msg_namelen == 0 { None } else { ip_of(&bytes_of(&address)) },
+        from: if header.msg_namelen == 0 { None } else { ip_of(&address.0) },
         arrived: None,
         error: None,
         stamp: None,
@@ -267,11 +281,6 @@ fn extended_error(data: &[u8]) -> Option<IcmpError> {
     let (head, sender) = data.split_first_chunk::<16>()?;
     let [_, _, _, _, origin, kind, code, ..] = *head;
     matches!(origin, ORIGIN_ICMP | ORIGIN_ICMP6).then(|| IcmpError { kind, code, from: ip_of(sender) })
-}
-
-fn bytes_of(address: &libc::sockaddr_storage) -> [u8; 28] {
-    // SAFETY: sockaddr_storage is larger than 28 bytes and all of it was initialised, by zero at least.
-    unsafe { *ptr::from_ref(address).cast() }
 }
 
 /// The address in a `sockaddr_in` or `sockaddr_in6`: family in host order, port, then IPv4 at 4 or IPv6 at 8.

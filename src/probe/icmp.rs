@@ -11,17 +11,20 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use super::{bind_to, endpoint, icmp_reason, send_failure};
 use crate::clock::Clock;
 use crate::flight::{Flight, Launch};
-use crate::sys;
+use crate::sys::{self, Ready};
 use crate::target::{Interface, Options};
 use crate::wire::{self, Echo, Version};
 
 /// At most so many datagrams are read at a time, so that a flood cannot hold the thread.
 const READS_AT_ONCE: usize = 4096;
+
+/// Stamps of so many answered checks are left on the error queue, where they take the room of answers.
+const STAMPS_LEFT: u32 = 8;
 
 /// Room for the IPv4 header with options in front of the message on a raw socket, and a byte that shows when an
 /// answer is longer than the request was.
@@ -53,6 +56,13 @@ pub struct IcmpProbe {
     random: RandomState,
     message: Box<[u8]>,
     buffer: Box<[u8]>,
+    /// What the sockets are known to hold, or are worth a look.
+    ready: Ready,
+    /// The last answer was there before it was waited for, as on loopback: the next is looked for as soon as its request is
+    /// sent, else only when the kernel says that something came.
+    quick: bool,
+    /// When the latest wait began, if nothing was read since.
+    waited: Option<Duration>,
     /// Datagrams that answered no check of ours, and are not yet counted.
     strays: u64,
 }
@@ -61,7 +71,6 @@ pub struct IcmpProbe {
 struct IcmpSocket {
     socket: Socket,
     peer: IpAddr,
-    peer_address: SockAddr,
     version: Version,
     raw: bool,
     /// Meaningful on a raw socket only; a dgram socket's is the kernel's.
@@ -73,6 +82,8 @@ struct IcmpSocket {
     /// Datagrams sent, where the kernel stamps them. An IPv6 dgram socket is told that all is sent, also what the
     /// firewall or a full queue of this machine dropped; the stamps tell the truth.
     stamped: Cell<Option<u32>>,
+    /// Of these, datagrams whose stamps wait to be read.
+    unread: Cell<u32>,
 }
 
 /// The echo request that goes out on an earlier socket, while the target is down, beside the first check of each new one.
@@ -151,6 +162,9 @@ impl IcmpProbe {
             random: RandomState::new(),
             message: vec![0; message].into_boxed_slice(),
             buffer: vec![0; message + ROOM].into_boxed_slice(),
+            ready: Ready::default(),
+            quick: false,
+            waited: None,
             strays: 0,
         }
     }
@@ -160,7 +174,10 @@ impl IcmpProbe {
     /// see [`IcmpProbe::only_fresh_answers`].
     pub fn send(&mut self, flight: &mut Flight, number: u64, peer: IpAddr, down: bool, clock: &Clock) {
         match self.try_send(flight, number, peer, down, clock) {
-            Ok(launch) => flight.launch(launch),
+            Ok(launch) => {
+                self.ready.data |= self.quick;
+                flight.launch(launch);
+            }
             Err(error) => {
                 self.retire(flight);
                 flight.settled(number, clock.now(), send_failure(&error));
@@ -215,8 +232,10 @@ impl IcmpProbe {
 
     /// Was the check, which is answered, the first of a fresh socket, and the request beside it on the earlier socket
     /// not answered? Then something on the way holds on to the old identifier: a stale NAT session.
-    pub fn only_fresh_answers(&self, number: u64) -> bool {
-        self.asked.as_ref().is_some_and(|asked| asked.beside == number && asked.flight.is_waiting())
+    pub fn only_fresh_answers(&mut self, number: u64) -> bool {
+        // Judged now, its answer is awaited no more.
+        let asked = self.asked.take_if(|asked| asked.beside <= number);
+        asked.is_some_and(|asked| asked.beside == number && asked.flight.is_waiting())
     }
 
     /// Gives up the current socket, and with it its identifier: the next check opens another. Answers to checks on
@@ -237,27 +256,51 @@ impl IcmpProbe {
         }
     }
 
-    /// Reads what has arrived, until nothing is left.
-    pub fn read(&mut self, flight: &mut Flight, clock: &Clock) {
-        // The earlier ones first: when a check is judged, the answer to the request beside it has been seen.
-        for socket in [&mut self.witness, &mut self.retired, &mut self.current].into_iter().flatten() {
-            let asked = self.asked.as_mut().map(|asked| &mut asked.flight);
-            self.strays += read_answers(socket, &mut self.buffer, self.settings.length, flight, asked, clock);
+    /// Reads what is known to have arrived; with `all`, whatever has, until nothing is left.
+    pub fn read(&mut self, flight: &mut Flight, clock: &Clock, all: bool) {
+        let (ready, waited) = (std::mem::take(&mut self.ready), self.waited.take());
+        if !(ready.data || ready.errors || all) {
+            return;
         }
+        let mut arrived = None;
+        // The earlier ones first: when a check is judged, the answer to the request beside it has been seen.
+        let witness = self.witness.as_mut().filter(|_| self.asked.is_some());
+        for socket in [witness, self.retired.as_mut(), self.current.as_mut()].into_iter().flatten() {
+            let look = all || ready.errors || socket.unread.get() >= STAMPS_LEFT;
+            // Before the answers: the stamps of an answered check tell which ones this path gives.
+            let entries = if look { read_errors(socket, &mut self.buffer, flight) } else { 0 };
+            // An error without an entry is taken by reading.
+            if ready.data || all || entries == 0 {
+                let asked = self.asked.as_mut().map(|asked| &mut asked.flight);
+                let (strays, last) = read_answers(socket, &mut self.buffer, self.settings.length, flight, asked, clock);
+                self.strays += strays;
+                arrived = last.or(arrived);
+            }
+        }
+        self.quick = match (arrived, waited) {
+            (Some(arrived), Some(waited)) => arrived <= waited,
+            (Some(_), None) => self.quick,
+            (None, _) => self.quick && !ready.data,
+        };
         let done = |socket: &mut IcmpSocket| !flight.waits_for_socket(socket.number);
         if let Some(socket) = self.retired.take_if(done).filter(|socket| socket.answered) {
             self.witness = Some(socket);
         }
     }
 
-    /// Waits until something can be read or `timeout` is over.
-    pub fn wait(&self, timeout: Duration) {
-        let sockets = [&self.current, &self.retired, &self.witness];
-        let waited = sys::wait_readable(sockets.map(|socket| Some(socket.as_ref()?.socket.as_fd())), timeout);
-        // No memory in the kernel: wait without the socket, then look.
-        if waited.is_err() {
+    /// Waits until something can be read or the time is `wake`.
+    pub fn wait(&mut self, wake: Duration, clock: &Clock) {
+        let now = clock.now();
+        let timeout = wake.saturating_sub(now);
+        let witness = self.witness.as_ref().filter(|_| self.asked.is_some());
+        let sockets = [self.current.as_ref(), self.retired.as_ref(), witness];
+        let waited = sys::wait_readable(sockets.map(|socket| Some(socket?.socket.as_fd())), timeout);
+        self.waited = Some(now);
+        // No memory in the kernel: wait without the sockets, then look.
+        self.ready = waited.unwrap_or_else(|_| {
             std::thread::sleep(timeout);
-        }
+            Ready { data: true, errors: true }
+        });
     }
 
     /// Datagrams since the last call that answered no waiting check: foreign, forged, late or repeated.
@@ -295,7 +338,7 @@ fn send(
         let sent = clock.now();
         match socket.raw {
             true => socket.socket.send(message),
-            false => socket.socket.send_to(message, &socket.peer_address),
+            false => socket.socket.send_to(message, &endpoint(socket.peer, 0)),
         }
         .map(|_| sent)
     };
@@ -308,6 +351,7 @@ fn send(
         send_once()
     })?;
     let stamped = socket.stamped.replace(socket.stamped.get().map(|count| count.wrapping_add(1)));
+    socket.unread.set(socket.unread.get() + u32::from(stamped.is_some()));
     Ok(Launch { number, sent, sequence, cookie, socket: socket.number, stamped })
 }
 
@@ -340,10 +384,9 @@ fn open(settings: &Settings, peer: IpAddr, number: u32, identifier: u16) -> io::
     }
     let stamped = !raw && version == Version::V6 && sys::want_stamps(socket.as_fd()).is_ok();
     let stamped = Cell::new(stamped.then_some(0));
-    let peer_address = endpoint(peer, 0);
     if raw {
         socket.attach_filter(&replies_only(version, identifier))?;
-        socket.connect(&peer_address)?;
+        socket.connect(&endpoint(peer, 0))?;
         // What came before the filter stood is foreign.
         let mut foreign = [0; 1];
         (0..READS_AT_ONCE).find(|_| sys::receive(socket.as_fd(), &mut foreign, false).is_err());
@@ -357,7 +400,7 @@ fn open(settings: &Settings, peer: IpAddr, number: u32, identifier: u16) -> io::
     }
     // Without them the reasons are fewer and a round trip ends when we wake: worse, not wrong.
     let _ = sys::want_control_messages(socket.as_fd(), version);
-    Ok(IcmpSocket { socket, peer, peer_address, version, raw, identifier, number, answered: false, stamped })
+    Ok(IcmpSocket { socket, peer, version, raw, identifier, number, answered: false, stamped, unread: Cell::new(0) })
 }
 
 fn no_descriptor(error: &io::Error) -> bool {
@@ -390,7 +433,8 @@ fn replies_only(version: Version, identifier: u16) -> Vec<SockFilter> {
     ]
 }
 
-/// Reads the socket and its error queue until both are empty. Returns how many datagrams were strays.
+/// Reads the socket until it is empty or all is answered. Returns how many datagrams were strays, and when the last answer
+/// came.
 fn read_answers(
     socket: &mut IcmpSocket,
     buffer: &mut [u8],
@@ -398,20 +442,12 @@ fn read_answers(
     flight: &mut Flight,
     mut asked: Option<&mut Flight>,
     clock: &Clock,
-) -> u64 {
-    // Before the answers: the stamps of an answered check tell which ones this path gives.
-    if socket.stamped.get().is_some() {
-        read_errors(socket, buffer, flight);
-    }
-    let (mut strays, mut unexplained) = (0, 0);
+) -> (u64, Option<Duration>) {
+    let (mut strays, mut unexplained, mut last) = (0, 0, None);
     for _ in 0..READS_AT_ONCE {
         let received = match sys::receive(socket.socket.as_fd(), buffer, false) {
             Ok(received) => received,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                // Left on their queue, errors would take the room of answers and end every wait at once.
-                read_errors(socket, buffer, flight);
-                break;
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => {
                 // An ICMP error was pending, and this call took it. What it quotes is on the error queue; a socket that
@@ -435,12 +471,13 @@ fn read_answers(
             continue;
         }
         socket.answered = true;
+        last = Some(arrived);
         if !flight.is_waiting() {
             // All is answered: what else may have come can wait for the next check.
             break;
         }
     }
-    strays
+    (strays, last)
 }
 
 /// Does this datagram answer a check that waits? Then its outcome is now known to `flight`.
@@ -460,6 +497,7 @@ fn accept(socket: &IcmpSocket, datagram: &[u8], length: usize, arrived: Duration
 /// Takes everything off the error queue; each ICMP error becomes the reason of the check that it quotes. Returns how
 /// many entries there were.
 fn read_errors(socket: &IcmpSocket, buffer: &mut [u8], flight: &mut Flight) -> usize {
+    socket.unread.set(0);
     for count in 0..READS_AT_ONCE {
         let Ok(received) = sys::receive(socket.socket.as_fd(), buffer, true) else {
             return count;
