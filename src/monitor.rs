@@ -86,23 +86,42 @@ impl Monitor {
         self.stats.show(&judge, self.clock.now());
         // The kernel shows 15 bytes of it.
         let name: String = self.target.name.chars().take(15).collect();
+        // Boxed: what a thread is started with is copied about on its stack.
+        let watch = Box::new((self, judge, done));
         thread::Builder::new()
             .name(name)
             .stack_size(STACK)
             .spawn(move || {
-                self.run(judge);
-                done();
+                watch.0.run(watch.1);
+                end(watch.2);
             })
             .map(|handle| handle.thread().clone())
     }
 
     fn run(&self, judge: Judge) {
+        let mut progress = self.start(judge);
+        // After a panic the target is watched on, with what was judged so far; checks on their way are forgotten.
+        keep_running(
+            || match self.target.check {
+                target::Check::Icmp => self.run_icmp(&mut progress),
+                target::Check::Tcp { port } => self.run_tcp(&mut progress, port),
+            },
+            |message| self.tell(self.clock.now(), |target| Subject::Panic(target, message)),
+        );
+        if !self.stopped() {
+            self.finish(&mut progress);
+        }
+    }
+
+    // These are not part of `run`, and all is shallow: a target's thread is to do with one page of stack.
+    #[inline(never)]
+    fn start(&self, judge: Judge) -> Progress {
         if let Source::Name(lookup) = &self.source {
             lookup.wait_for_first(self.target.options.timeout);
         }
         // The grid begins now: the wait for the first lookup is no gap.
         let start = self.clock.now().max(self.first);
-        let mut progress = Progress {
+        Progress {
             schedule: Schedule::new(start, self.target.options.interval),
             judge,
             number: 0,
@@ -112,18 +131,11 @@ impl Monitor {
                 Source::Name(_) => Vec::new(),
             },
             unanswered: 0,
-        };
-        // After a panic the target is watched on, with what was judged so far; checks on their way are forgotten.
-        keep_running(
-            || match self.target.check {
-                target::Check::Icmp => self.run_icmp(&mut progress),
-                target::Check::Tcp { port } => self.run_tcp(&mut progress, port),
-            },
-            |message| self.tell(self.clock.now(), |target| Subject::Panic(target, message)),
-        );
-        if self.stopped() {
-            return;
         }
+    }
+
+    #[inline(never)]
+    fn finish(&self, progress: &mut Progress) {
         let now = self.clock.now();
         if let Some(change) = progress.judge.finish(now) {
             self.tell(now, |target| Subject::Target(target, change));
@@ -140,6 +152,7 @@ impl Monitor {
         Judge::resume(Rules::of(&self.target), self.known.told, down)
     }
 
+    #[inline(never)]
     fn run_icmp(&self, progress: &mut Progress) {
         let mut probe = IcmpProbe::new(&self.target.options);
         let mut flight = Flight::new(self.target.options.timeout);
@@ -186,6 +199,7 @@ impl Monitor {
         }
     }
 
+    #[inline(never)]
     fn run_tcp(&self, progress: &mut Progress, port: u16) {
         let timeout = self.target.options.timeout;
         let probe = TcpProbe::new(port, &self.target.options);
@@ -285,16 +299,22 @@ impl Monitor {
         due
     }
 
+    #[inline(never)]
     fn tell(&self, at: Duration, subject: impl FnOnce(Arc<Target>) -> Subject) {
         let event = Event { at: self.clock.wall(at), subject: subject(Arc::clone(&self.target)) };
         // The writer is gone only when the program ends.
-        let _ = self.events.send(Message::Event(event));
+        let _ = self.events.send(Message::Event(Box::new(event)));
     }
 
     fn sleep_until(&self, wake: Duration) {
         // May end early, which the loops notice; a stopped target's thread is unparked.
         thread::park_timeout(wake.saturating_sub(self.clock.now()));
     }
+}
+
+#[inline(never)]
+fn end(done: impl FnOnce()) {
+    done();
 }
 
 fn unresolved() -> Outcome {

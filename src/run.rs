@@ -210,7 +210,7 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
     let targets: Vec<Arc<Target>> = config.targets.into_iter().map(Arc::new).collect();
     let tell = |subject| {
         let at = clock.wall(clock.now());
-        let _ = writer.sender().send(Message::Event(Event { at, subject }));
+        let _ = writer.sender().send(Message::Event(Box::new(Event { at, subject })));
     };
     if !once {
         tell(Subject::Start(targets.clone()));

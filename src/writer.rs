@@ -22,8 +22,8 @@ use crate::view::Screen;
 
 /// What the writer is told.
 pub enum Message {
-    /// Something to notify.
-    Event(Event),
+    /// Something to notify. Boxed, as it is copied about on the small stack of a target's thread.
+    Event(Box<Event>),
     /// The program ends.
     Quit(LastWords),
 }
@@ -204,7 +204,7 @@ impl Shared {
         let mut quit = None;
         let mut events = Vec::new();
         let mut sort = |message| match message {
-            Message::Event(event) => events.push(event),
+            Message::Event(event) => events.push(*event),
             Message::Quit(words) => quit = Some(words),
         };
         {
@@ -285,7 +285,7 @@ impl Shared {
         let events: Vec<Event> = inbox
             .try_iter()
             .filter_map(|message| match message {
-                Message::Event(event) => Some(event),
+                Message::Event(event) => Some(*event),
                 Message::Quit(_) => None,
             })
             .collect();

@@ -30,31 +30,22 @@ const STAMPS_LEFT: u32 = 8;
 /// answer is longer than the request was.
 const ROOM: usize = 60 + 1;
 
-/// What of a target's options the ICMP probe needs.
-#[derive(Clone, Debug)]
-struct Settings {
-    length: usize,
-    ttl: Option<u8>,
-    tos: Option<u8>,
-    interface: Option<Interface>,
-}
-
 /// The ICMP side of one target: the current socket, and for a while up to two that were given up.
 #[derive(Debug)]
-pub struct IcmpProbe {
-    settings: Settings,
-    current: Option<IcmpSocket>,
+pub struct IcmpProbe<'a> {
+    options: &'a Options,
+    current: Option<Box<IcmpSocket>>,
     /// Waits for the answers to its last checks.
-    retired: Option<IcmpSocket>,
+    retired: Option<Box<IcmpSocket>>,
     /// The last socket that was ever answered, once it is given up and waits for nothing: what a NAT box on the way may
     /// have grown deaf to.
-    witness: Option<IcmpSocket>,
-    asked: Option<Asked>,
+    witness: Option<Box<IcmpSocket>>,
+    asked: Option<Box<Asked>>,
     /// Sockets opened so far.
     opened: u32,
     /// Keyed hash (SipHash with a random key from the kernel): cookies and identifiers that nobody can guess.
     random: RandomState,
-    message: Box<[u8]>,
+    /// What goes out is built here, and what comes in is read to here.
     buffer: Box<[u8]>,
     /// What the sockets are known to hold, or are worth a look.
     ready: Ready,
@@ -140,28 +131,21 @@ pub fn version_of(address: IpAddr) -> Version {
 
 /// Opens a socket as a check would, and closes it. Errors: those that would make the check unsent.
 pub fn try_open(options: &Options, peer: IpAddr) -> io::Result<()> {
-    open(&IcmpProbe::new(options).settings, peer, 0, 0).map(drop)
+    open(options, peer, 0, 0).map(drop)
 }
 
-impl IcmpProbe {
+impl<'a> IcmpProbe<'a> {
     /// A probe with these options; its first socket is opened by the first check.
-    pub fn new(options: &Options) -> IcmpProbe {
-        let message = wire::HEADER + options.length;
+    pub fn new(options: &'a Options) -> IcmpProbe<'a> {
         IcmpProbe {
-            settings: Settings {
-                length: options.length,
-                ttl: options.ttl,
-                tos: options.tos,
-                interface: options.interface.clone(),
-            },
+            options,
             current: None,
             retired: None,
             witness: None,
             asked: None,
             opened: 0,
             random: RandomState::new(),
-            message: vec![0; message].into_boxed_slice(),
-            buffer: vec![0; message + ROOM].into_boxed_slice(),
+            buffer: vec![0; wire::HEADER + options.length + ROOM].into_boxed_slice(),
             ready: Ready::default(),
             quick: false,
             waited: None,
@@ -172,6 +156,7 @@ impl IcmpProbe {
     /// Sends check `number` to `peer`; it is then in `flight`, with its outcome if it could not be sent. A failure makes
     /// the next check open a new socket. While the target is `down`, the first check of a new socket is accompanied:
     /// see [`IcmpProbe::only_fresh_answers`].
+    #[inline(never)]
     pub fn send(&mut self, flight: &mut Flight, number: u64, peer: IpAddr, down: bool, clock: &Clock) {
         match self.try_send(flight, number, peer, down, clock) {
             Ok(launch) => {
@@ -200,19 +185,19 @@ impl IcmpProbe {
                 self.retired = self.current.take();
             }
         }
-        if flight.is_waiting() && self.current.as_ref().is_some_and(source_is_gone) {
+        if flight.is_waiting() && self.current.as_deref().is_some_and(source_is_gone) {
             self.retire(flight);
         }
         if self.current.is_none() {
             self.opened = self.opened.wrapping_add(1);
             let identifier = self.random.hash_one(("identifier", self.opened)) as u16;
-            self.current = Some(open(&self.settings, peer, self.opened, identifier)?);
+            self.current = Some(Box::new(open(self.options, peer, self.opened, identifier)?));
             if down {
                 self.ask_witness(number, peer, flight.timeout(), clock);
             }
         }
         match &self.current {
-            Some(socket) => send(socket, &self.random, &mut self.message, &mut self.buffer, flight, number, clock),
+            Some(socket) => send(socket, &self.random, &mut self.buffer, flight, number, clock),
             None => Err(io::Error::from_raw_os_error(libc::EBADF)),
         }
     }
@@ -223,10 +208,9 @@ impl IcmpProbe {
         let mut answered = earlier.filter(|socket| socket.answered && socket.peer == peer);
         self.asked = answered.next().and_then(|socket| {
             let mut flight = Flight::new(timeout);
-            let (message, buffer) = (&mut self.message, &mut self.buffer);
-            let launch = send(socket, &self.random, message, buffer, &mut flight, number, clock).ok()?;
+            let launch = send(socket, &self.random, &mut self.buffer, &mut flight, number, clock).ok()?;
             flight.launch(launch);
-            Some(Asked { beside: number, flight })
+            Some(Box::new(Asked { beside: number, flight }))
         });
     }
 
@@ -243,7 +227,7 @@ impl IcmpProbe {
     /// changes of address and interface, and stale NAT sessions.
     pub fn retire(&mut self, flight: &Flight) {
         let waits = |socket: &IcmpSocket| flight.waits_for_socket(socket.number);
-        if self.current.as_ref().is_some_and(waits) && self.retired.as_ref().is_some_and(waits) {
+        if self.current.as_deref().is_some_and(waits) && self.retired.as_deref().is_some_and(waits) {
             return;
         }
         let Some(socket) = self.current.take() else {
@@ -257,6 +241,7 @@ impl IcmpProbe {
     }
 
     /// Reads what is known to have arrived; with `all`, whatever has, until nothing is left.
+    #[inline(never)]
     pub fn read(&mut self, flight: &mut Flight, clock: &Clock, all: bool) {
         let (ready, waited) = (std::mem::take(&mut self.ready), self.waited.take());
         if !(ready.data || ready.errors || all) {
@@ -272,7 +257,7 @@ impl IcmpProbe {
             // An error without an entry is taken by reading.
             if ready.data || all || entries == 0 {
                 let asked = self.asked.as_mut().map(|asked| &mut asked.flight);
-                let (strays, last) = read_answers(socket, &mut self.buffer, self.settings.length, flight, asked, clock);
+                let (strays, last) = read_answers(socket, &mut self.buffer, self.options.length, flight, asked, clock);
                 self.strays += strays;
                 arrived = last.or(arrived);
             }
@@ -282,7 +267,7 @@ impl IcmpProbe {
             (Some(_), None) => self.quick,
             (None, _) => self.quick && !ready.data,
         };
-        let done = |socket: &mut IcmpSocket| !flight.waits_for_socket(socket.number);
+        let done = |socket: &mut Box<IcmpSocket>| !flight.waits_for_socket(socket.number);
         if let Some(socket) = self.retired.take_if(done).filter(|socket| socket.answered) {
             self.witness = Some(socket);
         }
@@ -324,7 +309,6 @@ fn source_is_gone(socket: &IcmpSocket) -> bool {
 fn send(
     socket: &IcmpSocket,
     random: &RandomState,
-    message: &mut [u8],
     buffer: &mut [u8],
     flight: &mut Flight,
     number: u64,
@@ -332,9 +316,11 @@ fn send(
 ) -> io::Result<Launch> {
     let (sequence, cookie) = (number as u16, random.hash_one((number, socket.number)));
     let sum = socket.raw && socket.version == Version::V4;
-    wire::build(message, socket.version, socket.identifier, sequence, cookie, sum);
-    // The time is taken before the call: an answer cannot be older.
-    let send_once = || {
+    let send_once = |buffer: &mut [u8]| {
+        let length = buffer.len().saturating_sub(ROOM);
+        let message = buffer.get_mut(..length).unwrap_or_default();
+        wire::build(message, socket.version, socket.identifier, sequence, cookie, sum);
+        // The time is taken before the call: an answer cannot be older.
         let sent = clock.now();
         match socket.raw {
             true => socket.socket.send(message),
@@ -342,13 +328,13 @@ fn send(
         }
         .map(|_| sent)
     };
-    let sent = send_once().or_else(|_| {
+    let sent = send_once(buffer).or_else(|_| {
         // An ICMP error for an earlier check may have been pending, and this call got it. Take it off the queue and
         // send once more: the check itself has not failed yet.
         read_errors(socket, buffer, flight);
         // Whether the kernel counted the failed one is not known.
         socket.stamped.set(None);
-        send_once()
+        send_once(buffer)
     })?;
     let stamped = socket.stamped.replace(socket.stamped.get().map(|count| count.wrapping_add(1)));
     socket.unread.set(socket.unread.get() + u32::from(stamped.is_some()));
@@ -357,7 +343,7 @@ fn send(
 
 /// Opens a dgram socket, else a raw one. Errors: of the raw socket where both are refused, of any option that was
 /// asked for, and of connect (raw: no route); the check is then unsent.
-fn open(settings: &Settings, peer: IpAddr, number: u32, identifier: u16) -> io::Result<IcmpSocket> {
+fn open(options: &Options, peer: IpAddr, number: u32, identifier: u16) -> io::Result<IcmpSocket> {
     let version = version_of(peer);
     let (domain, protocol) = (domain(version), Some(protocol(version)));
     let (socket, raw) = match Socket::new(domain, Type::DGRAM, protocol) {
@@ -369,14 +355,14 @@ fn open(settings: &Settings, peer: IpAddr, number: u32, identifier: u16) -> io::
     if !raw {
         socket.set_reuse_address(false)?;
     }
-    bind_to(&socket, settings.interface.as_ref())?;
-    if let Some(ttl) = settings.ttl {
+    bind_to(&socket, options.interface.as_ref())?;
+    if let Some(ttl) = options.ttl {
         match version {
             Version::V4 => socket.set_ttl_v4(ttl.into())?,
             Version::V6 => socket.set_unicast_hops_v6(ttl.into())?,
         }
     }
-    if let Some(tos) = settings.tos {
+    if let Some(tos) = options.tos {
         match version {
             Version::V4 => socket.set_tos_v4(tos.into())?,
             Version::V6 => socket.set_tclass_v6(tos.into())?,
@@ -390,7 +376,7 @@ fn open(settings: &Settings, peer: IpAddr, number: u32, identifier: u16) -> io::
         // What came before the filter stood is foreign.
         let mut foreign = [0; 1];
         (0..READS_AT_ONCE).find(|_| sys::receive(socket.as_fd(), &mut foreign, false).is_err());
-    } else if !matches!(settings.interface, Some(Interface::Address(_))) {
+    } else if !matches!(options.interface, Some(Interface::Address(_))) {
         // Binding gives the socket its identifier before the first packet.
         let any: IpAddr = match version {
             Version::V4 => Ipv4Addr::UNSPECIFIED.into(),

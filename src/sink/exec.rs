@@ -288,7 +288,8 @@ impl Output {
     /// nothing.
     fn read(&mut self, timeout: Duration) -> bool {
         let readable = |pipes: [Option<&File>; 2], timeout| {
-            sys::wait_readable(pipes.map(|pipe| pipe.map(AsFd::as_fd)), timeout).unwrap_or_else(|_| {
+            let waited = sys::wait_readable(pipes.map(|pipe| pipe.map(AsFd::as_fd)), timeout);
+            waited.map(|ready| ready.data || ready.errors).unwrap_or_else(|_| {
                 thread::sleep(timeout);
                 false
             })
