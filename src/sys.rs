@@ -48,13 +48,17 @@ pub struct IcmpError {
     pub from: Option<IpAddr>,
 }
 
-/// Asks for kernel arrival times and for the error queue. Errors: as setsockopt(2); the caller goes on without.
-pub fn want_control_messages(socket: BorrowedFd<'_>, version: Version) -> io::Result<()> {
-    let errors = match version {
+/// Asks for the error queue. Errors: as setsockopt(2); the caller goes on without.
+pub fn want_errors(socket: BorrowedFd<'_>, version: Version) -> io::Result<()> {
+    match version {
         Version::V4 => set_option(socket, libc::IPPROTO_IP, libc::IP_RECVERR),
         Version::V6 => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
-    };
-    set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS).and(errors)
+    }
+}
+
+/// Asks for kernel arrival times. Errors: as setsockopt(2); the caller goes on without.
+pub fn want_arrivals(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS)
 }
 
 /// Locks a file for this process alone, without waiting (flock(2)); the lock goes with the file. Errors: WouldBlock when
@@ -173,12 +177,40 @@ pub struct Ready {
 /// Waits until one of the sockets can be read (or has an error queued), or the time is over; says what there is.
 /// A signal ends the wait early. Errors: ENOMEM only; the caller may treat it as the end of the time.
 pub fn wait_readable<const N: usize>(sockets: [Option<BorrowedFd<'_>>; N], timeout: Duration) -> io::Result<Ready> {
+    let events = poll(sockets, libc::POLLIN, timeout)?;
+    Ok(Ready { data: events & libc::POLLIN != 0, errors: events & !libc::POLLIN != 0 })
+}
+
+/// What became of a connect(2) that does not block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connect {
+    /// Nothing yet. Also when a signal ended the wait.
+    UnderWay,
+    /// Connected.
+    Done,
+    /// Failed: the socket has the error (`SO_ERROR`).
+    Failed,
+}
+
+/// Waits until a connect is done or has failed, or the time is over. Errors: ENOMEM only.
+pub fn wait_connected(socket: BorrowedFd<'_>, timeout: Duration) -> io::Result<Connect> {
+    let events = poll([Some(socket)], libc::POLLOUT, timeout)?;
+    Ok(match events {
+        0 => Connect::UnderWay,
+        _ if events & (libc::POLLERR | libc::POLLHUP) != 0 => Connect::Failed,
+        _ => Connect::Done,
+    })
+}
+
+/// ppoll(2): the events of all the sockets together; none after a signal.
+fn poll<const N: usize>(
+    sockets: [Option<BorrowedFd<'_>>; N],
+    events: libc::c_short,
+    timeout: Duration,
+) -> io::Result<libc::c_short> {
     // The kernel passes over an entry with descriptor -1.
-    let mut polled = sockets.map(|socket| libc::pollfd {
-        fd: socket.map_or(-1, |socket| socket.as_raw_fd()),
-        events: libc::POLLIN,
-        revents: 0,
-    });
+    let mut polled =
+        sockets.map(|socket| libc::pollfd { fd: socket.map_or(-1, |socket| socket.as_raw_fd()), events, revents: 0 });
     // SAFETY: all zero is a valid timespec; its fields have other types on other platforms, hence no literal.
     let mut time: libc::timespec = unsafe { mem::zeroed() };
     time.tv_sec = timeout.as_secs().min(1_000_000) as _;
@@ -187,10 +219,9 @@ pub fn wait_readable<const N: usize>(sockets: [Option<BorrowedFd<'_>>; N], timeo
     let count = unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, &time, ptr::null()) };
     if count < 0 {
         let error = io::Error::last_os_error();
-        return if error.kind() == io::ErrorKind::Interrupted { Ok(Ready::default()) } else { Err(error) };
+        return if error.kind() == io::ErrorKind::Interrupted { Ok(0) } else { Err(error) };
     }
-    let any = |events| polled.iter().any(|polled| polled.revents & events != 0);
-    Ok(Ready { data: any(libc::POLLIN), errors: any(!libc::POLLIN) })
+    Ok(polled.iter().fold(0, |all, polled| all | polled.revents))
 }
 
 /// Room for the control messages asked for: a timestamp, and an error with its sender's address, or three timestamps

@@ -385,7 +385,7 @@ fn open(options: &Options, peer: IpAddr, number: u32, identifier: u16) -> io::Re
         socket.bind(&endpoint(any, 0))?;
     }
     // Without them the reasons are fewer and a round trip ends when we wake: worse, not wrong.
-    let _ = sys::want_control_messages(socket.as_fd(), version);
+    let _ = sys::want_arrivals(socket.as_fd()).and(sys::want_errors(socket.as_fd(), version));
     Ok(IcmpSocket { socket, peer, version, raw, identifier, number, answered: false, stamped, unread: Cell::new(0) })
 }
 

@@ -11,7 +11,7 @@ use super::icmp::version_of;
 use super::{bind_to, endpoint, icmp_reason, send_failure};
 use crate::clock::Clock;
 use crate::event::{Outcome, Reason, What};
-use crate::sys;
+use crate::sys::{self, Connect};
 use crate::target::Interface;
 
 /// The TCP side of one target.
@@ -45,8 +45,7 @@ impl TcpProbe {
         for (tried, address) in addresses.iter().enumerate() {
             let left = deadline.saturating_sub(clock.now());
             let share = left / (addresses.len() - tried) as u32;
-            // connect_timeout takes a zero for an error; a millisecond is the least that poll(2) waits.
-            let one = self.connect(*address, share.max(Duration::from_millis(1)), clock);
+            let one = self.connect(*address, share, clock);
             match (one, outcome) {
                 (Outcome::Answered(_), _) => return one,
                 (Outcome::Unsent(_), Some(Outcome::Unanswered(_))) => {}
@@ -62,12 +61,13 @@ impl TcpProbe {
             Err(error) => return send_failure(&error),
         };
         let begin = clock.now();
-        match socket.connect_timeout(&endpoint(address, self.port), timeout) {
+        match self.connected(&socket, address, begin + timeout, clock) {
             Ok(()) => {
                 let rtt = clock.now().saturating_sub(begin);
                 // With nobody listening on a port of the ephemeral range, a socket can be given that very port as
                 // its own and connect to itself (RFC 9293 section 3.5, simultaneous open).
-                if !is_self(&socket) {
+                let own = socket.local_addr().ok().and_then(|own| own.as_socket());
+                if own != Some((address, self.port).into()) {
                     return Outcome::Answered(rtt);
                 }
                 // Reset, or the port would stay in TIME_WAIT, and who shall listen there could not.
@@ -81,13 +81,33 @@ impl TcpProbe {
         }
     }
 
+    /// Errors: of connect(2) and of the connection, ETIMEDOUT also at the deadline; and what poll(2) can lack.
+    fn connected(&self, socket: &Socket, address: IpAddr, deadline: Duration, clock: &Clock) -> io::Result<()> {
+        match socket.connect(&endpoint(address, self.port)) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
+            _ => {}
+        }
+        loop {
+            let left = deadline.saturating_sub(clock.now());
+            match sys::wait_connected(socket.as_fd(), left)? {
+                Connect::Done => return Ok(()),
+                Connect::UnderWay if left.is_zero() => return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)),
+                Connect::UnderWay => {}
+                Connect::Failed => {
+                    let error = socket.take_error()?;
+                    return Err(error.unwrap_or_else(|| io::Error::from_raw_os_error(libc::ECONNRESET)));
+                }
+            }
+        }
+    }
+
     /// A socket with all that the options ask for. Errors: descriptors, options, binding: the check is unsent.
     pub fn open(&self, address: IpAddr) -> io::Result<Socket> {
         let domain = Domain::for_address((address, self.port).into());
-        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         bind_to(&socket, self.interface.as_ref())?;
         // Without it the reasons are fewer: several ICMP errors share an errno.
-        let _ = sys::want_control_messages(socket.as_fd(), version_of(address));
+        let _ = sys::want_errors(socket.as_fd(), version_of(address));
         let v4 = address.is_ipv4();
         match self.ttl {
             Some(ttl) if v4 => socket.set_ttl_v4(ttl.into())?,
@@ -102,7 +122,7 @@ impl TcpProbe {
         Ok(socket)
     }
 
-    /// What a failed connect means. `connect_timeout` does not say whether an error came from this machine's
+    /// What a failed connect means. Nothing says whether an error came from this machine's
     /// routing table or from the network, so for those that can be either the table is asked.
     fn failure(&self, error: &io::Error, address: IpAddr) -> Outcome {
         let what = match error.raw_os_error() {
@@ -142,10 +162,4 @@ fn icmp_error(socket: &Socket, address: IpAddr) -> Option<Reason> {
     // What it quotes of our packet is not looked at: the socket sent nothing else.
     let received = sys::receive(socket.as_fd(), &mut [0; 64], true).ok()?;
     Some(icmp_reason(version_of(address), received.error?))
-}
-
-fn is_self(socket: &Socket) -> bool {
-    let local = socket.local_addr().ok().and_then(|local| local.as_socket());
-    let peer = socket.peer_addr().ok().and_then(|peer| peer.as_socket());
-    local.is_some() && local == peer
 }
