@@ -18,9 +18,14 @@ use crate::state::StateFile;
 use crate::target::{Check, Family, Host, Target, shown, shown_path};
 use crate::wire::Version;
 
+/// More ICMP targets than this should not be on raw sockets.
+const MANY_RAW: usize = 300;
+
 /// May this process send what the ICMP targets need? Errors: one line with both cures; the caller exits with 2. Anything
-/// but a missing right (no IPv6 in the kernel, no descriptor) may pass, and shows as unsent checks.
-pub fn may_send(targets: &[Target]) -> Result<(), String> {
+/// but a missing right (no IPv6 in the kernel, no descriptor) may pass, and shows as unsent checks. Ok: what is to be said
+/// of many targets on raw sockets.
+pub fn may_send(targets: &[Target]) -> Result<Option<String>, String> {
+    let mut raw = false;
     let icmp = || targets.iter().filter(|target| target.is_icmp());
     for (version, wanted) in [
         (Version::V4, icmp().any(|target| may_use(target, Family::V4))),
@@ -29,13 +34,19 @@ pub fn may_send(targets: &[Target]) -> Result<(), String> {
         if !wanted {
             continue;
         }
-        if let Err((dgram, raw)) = icmp::access(version) {
-            if raw.kind() == io::ErrorKind::PermissionDenied {
-                return Err(no_right(&dgram, &raw));
-            }
+        match icmp::access(version) {
+            Err((dgram, raw)) if raw.kind() == io::ErrorKind::PermissionDenied => return Err(no_right(&dgram, &raw)),
+            Ok(Access::Raw) => raw = true,
+            _ => {}
         }
     }
-    Ok(())
+    let count = icmp().count();
+    Ok((raw && count > MANY_RAW).then(|| {
+        format!(
+            "{count} ICMP targets on raw sockets, and the kernel shows each packet to every one of them; ping sockets cost \
+             far less: sysctl -w net.ipv4.ping_group_range=\"0 2147483647\""
+        )
+    }))
 }
 
 fn no_right(dgram: &io::Error, raw: &io::Error) -> String {

@@ -1,5 +1,6 @@
 //! The targets that are watched: their threads, started, kept and stopped as the configuration says.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
@@ -11,9 +12,14 @@ use crate::resolver::Resolver;
 use crate::schedule::spread;
 use crate::state::Known;
 use crate::stats::{Board, Stats};
+use crate::sync::Pool;
+use crate::sys;
 use crate::target::{Host, Target};
 use crate::view::Verbose;
 use crate::writer::Message;
+
+/// Descriptors that are not for checks: log, state, Slack, name servers, standard streams.
+const OTHER_DESCRIPTORS: usize = 32;
 
 /// The threads of all targets that are watched now.
 pub struct Fleet {
@@ -26,6 +32,8 @@ pub struct Fleet {
     keep: usize,
     resolver: Resolver,
     watched: Vec<Watched>,
+    /// Descriptors for sockets beyond one a target, and how many there are of them in all.
+    spare: (Arc<Pool>, isize),
     /// With `--count`: targets that are not done.
     left: Arc<AtomicUsize>,
 }
@@ -48,35 +56,41 @@ impl Fleet {
         (board, keep): (Arc<Board>, usize),
     ) -> Fleet {
         let resolver = Resolver::new(clock);
-        Fleet { clock, events, verbose, count, board, keep, resolver, watched: Vec::new(), left: Arc::default() }
+        let (watched, spare, left) = (Vec::new(), Default::default(), Arc::default());
+        Fleet { clock, events, verbose, count, board, keep, resolver, watched, spare, left }
     }
 
     /// Watches exactly these targets from now on: those that are watched already, with the same options, go on with
     /// their samples; the others are stopped or started. `known` tells what is known of one from before; `done` is called
-    /// when the last one has made all checks of `--count`. Errors: no thread could be made: how many fit. Those that did
-    /// are watched.
+    /// when the last one has made all checks of `--count`. Errors: too few descriptors, and all stays as it was; no thread
+    /// could be made, and those that fit are watched. Both say how many fit.
     pub fn watch(
         &mut self,
         targets: &[Arc<Target>],
         known: impl Fn(&str) -> Known,
         done: impl Fn() + Clone + Send + 'static,
     ) -> Result<(), String> {
-        let mut before = std::mem::take(&mut self.watched);
+        self.share_descriptors(targets)?;
+        let before = std::mem::take(&mut self.watched).into_iter();
+        let mut before: HashMap<String, Watched> = before.map(|one| (one.target.name.clone(), one)).collect();
         let start = self.clock.now();
         self.left.fetch_add(targets.len(), Ordering::AcqRel);
         for (index, target) in targets.iter().enumerate() {
-            if let Some(place) = before.iter().position(|watched| watched.target == *target) {
-                self.watched.push(before.swap_remove(place));
-                continue;
-            }
-            // Its thread may not have ended yet; the new one must not be taken for it.
             let mut known = known(&target.name);
-            if let Some(changed) = before.iter().find(|watched| watched.target.name == target.name) {
-                changed.stop();
-                // The outage went on since it was told.
-                if let Some(down) = &mut known.down {
-                    down.failed = down.failed.max(changed.stats.read().outage.map_or(0, |outage| outage.failed));
+            match before.remove(&target.name) {
+                Some(same) if same.target == *target => {
+                    self.watched.push(same);
+                    continue;
                 }
+                // Its thread may not have ended yet; the new one must not be taken for it.
+                Some(changed) => {
+                    changed.stop();
+                    // The outage went on since it was told.
+                    if let Some(down) = &mut known.down {
+                        down.failed = down.failed.max(changed.stats.read().outage.map_or(0, |outage| outage.failed));
+                    }
+                }
+                None => {}
             }
             let (stats, stop) = (Arc::new(Stats::new(start, self.keep)), Arc::<AtomicBool>::default());
             let monitor = Monitor {
@@ -90,6 +104,7 @@ impl Fleet {
                 verbose: self.verbose.clone(),
                 known,
                 stats: Arc::clone(&stats),
+                spare: Arc::clone(&self.spare.0),
                 count: self.count,
                 first: start + spread(index, targets.len(), target.options.interval),
                 stop: Arc::clone(&stop),
@@ -101,15 +116,37 @@ impl Fleet {
                 }
             });
             let thread = thread.map_err(|error| {
-                before.iter().for_each(Watched::stop);
+                before.values().for_each(Watched::stop);
                 self.show();
-                format!("cannot start a thread for target {} of {}: {error}", index + 1, targets.len())
+                let count = targets.len();
+                format!(
+                    "{index} of {count} targets fit: no thread for another: {error}; threads are limited by ulimit -u, \
+                     memory, and the pids.max of the cgroup (TasksMax= of systemd)"
+                )
             })?;
             self.watched.push(Watched { target: Arc::clone(target), stats, stop, thread });
         }
-        before.iter().for_each(Watched::stop);
+        before.values().for_each(Watched::stop);
         self.show();
         self.resolver.start().map_err(|error| format!("cannot start a thread for names: {error}"))
+    }
+
+    /// Raises the limit of descriptors, and shares out those that the targets leave. Errors: they do not even suffice for
+    /// a socket each. (A TCP target has one while it connects; if there is none, that check is unsent.)
+    fn share_descriptors(&mut self, targets: &[Arc<Target>]) -> Result<(), String> {
+        let limit = sys::raise_descriptor_limit();
+        let fit = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(OTHER_DESCRIPTORS);
+        let icmp = targets.iter().filter(|target| target.is_icmp()).count();
+        if icmp > fit {
+            return Err(format!(
+                "{fit} of {icmp} ICMP targets fit: each needs a file descriptor, and the limit is {limit}; raise it \
+                 (ulimit -Hn, LimitNOFILE= of systemd)"
+            ));
+        }
+        let spare = isize::try_from(fit.saturating_sub(targets.len())).unwrap_or(isize::MAX);
+        self.spare.0.add(spare - self.spare.1);
+        self.spare.1 = spare;
+        Ok(())
     }
 
     fn show(&self) {

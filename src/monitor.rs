@@ -18,7 +18,7 @@ use crate::resolver::Lookup;
 use crate::schedule::{Schedule, Slot};
 use crate::state::Known;
 use crate::stats::Stats;
-use crate::sync::keep_running;
+use crate::sync::{Pool, keep_running};
 use crate::target::{self, Target};
 use crate::view::{Verbose, json, verbose};
 use crate::writer::Message;
@@ -57,6 +57,8 @@ pub struct Monitor {
     pub known: Known,
     /// Its counts.
     pub stats: Arc<Stats>,
+    /// Descriptors for sockets beyond the one of the target.
+    pub spare: Arc<Pool>,
     /// With `--count`: so many checks.
     pub count: Option<u64>,
     /// When its first check is due.
@@ -154,7 +156,7 @@ impl Monitor {
 
     #[inline(never)]
     fn run_icmp(&self, progress: &mut Progress) {
-        let mut probe = IcmpProbe::new(&self.target.options);
+        let mut probe = IcmpProbe::new(&self.target.options, Arc::clone(&self.spare));
         let mut flight = Flight::new(self.target.options.timeout);
         loop {
             // Taken before the socket is read: whatever came before this moment has then been seen.

@@ -173,7 +173,9 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
     let screen = Screen::start(move || on_closed.close()).map_err(no_thread)?;
     let for_panics = screen.clone();
     sync::report_panics(move |message| for_panics.panicked(message));
-    checkup::may_send(&config.targets)?;
+    if let Some(advice) = checkup::may_send(&config.targets)? {
+        screen.err(&advice);
+    }
     let mut log = config.log.as_deref().map(open_log).transpose()?;
     let (memory, outbox, state) = restore(config.state.as_deref(), log.as_mut(), &screen)?;
     if slack.is_none() {

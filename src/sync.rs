@@ -2,7 +2,8 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +13,34 @@ const RESTART_AFTER: Duration = Duration::from_secs(1);
 /// Locks; what a panicking thread left is taken as it is. All that stands behind our locks is replaced whole.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A number of things that threads may take and must give back.
+#[derive(Debug, Default)]
+pub struct Pool(AtomicIsize);
+
+/// One of a [`Pool`], given back when dropped.
+#[derive(Debug)]
+pub struct Permit(Arc<Pool>);
+
+impl Pool {
+    /// There are so many more, or fewer.
+    pub fn add(&self, more: isize) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// Takes one, if there is one.
+    pub fn take(self: &Arc<Pool>) -> Option<Permit> {
+        let fewer = |left: isize| Some(left - 1).filter(|left| *left >= 0);
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+        taken.ok().map(|_| Permit(Arc::clone(self)))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.add(1);
+    }
 }
 
 /// Runs `body` until it returns; when it panics, `report` gets the message and it is run again after a second.
@@ -37,4 +66,24 @@ pub fn report_panics(tell: impl Fn(&str) + Send + Sync + 'static) {
         let text = message(panic.payload()).replace(char::is_control, " ");
         tell(&format!("a bug, please report: thread {name} failed at {place}: {text}"));
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permit_that_is_dropped_can_be_taken_again() {
+        let pool = Arc::new(Pool::default());
+        assert!(pool.take().is_none());
+        pool.add(2);
+        let (one, two) = (pool.take(), pool.take());
+        assert!(one.is_some() && two.is_some() && pool.take().is_none());
+        drop(one);
+        assert!(pool.take().is_some(), "taken, and given back at once");
+        pool.add(-2);
+        assert!(pool.take().is_none(), "one is given back to a pool that owes it");
+        drop(two);
+        assert!(pool.take().is_none());
+    }
 }

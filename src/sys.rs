@@ -136,6 +136,23 @@ pub fn stop() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Raises the limit of open descriptors as far as this process may, and returns it.
+pub fn raise_descriptor_limit() -> u64 {
+    // SAFETY: all zero is a valid rlimit.
+    let mut limit: libc::rlimit = unsafe { mem::zeroed() };
+    // SAFETY: the struct lives through both calls, which read or write it whole.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 {
+            return u64::MAX;
+        }
+        let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raised) == 0 {
+            limit = raised;
+        }
+    }
+    limit.rlim_cur as u64
+}
+
 /// Asks for a [`Stamp`] for each datagram when it reaches the interface's queue, and when it leaves it. Errors: as
 /// setsockopt(2); the caller goes on without.
 pub fn want_stamps(socket: BorrowedFd<'_>) -> io::Result<()> {

@@ -9,6 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
@@ -16,6 +17,7 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use super::{bind_to, endpoint, icmp_reason, send_failure};
 use crate::clock::Clock;
 use crate::flight::{Flight, Launch};
+use crate::sync::{Permit, Pool};
 use crate::sys::{self, Ready};
 use crate::target::{Interface, Options};
 use crate::wire::{self, Echo, Version};
@@ -34,6 +36,8 @@ const ROOM: usize = 60 + 1;
 #[derive(Debug)]
 pub struct IcmpProbe<'a> {
     options: &'a Options,
+    /// Descriptors for sockets beyond the current one.
+    spare: Arc<Pool>,
     current: Option<Box<IcmpSocket>>,
     /// Waits for the answers to its last checks.
     retired: Option<Box<IcmpSocket>>,
@@ -70,6 +74,8 @@ struct IcmpSocket {
     number: u32,
     /// Was any check answered on it?
     answered: bool,
+    /// For its descriptor, once it is not the current one.
+    permit: Option<Permit>,
     /// Datagrams sent, where the kernel stamps them. An IPv6 dgram socket is told that all is sent, also what the
     /// firewall or a full queue of this machine dropped; the stamps tell the truth.
     stamped: Cell<Option<u32>>,
@@ -135,10 +141,11 @@ pub fn try_open(options: &Options, peer: IpAddr) -> io::Result<()> {
 }
 
 impl<'a> IcmpProbe<'a> {
-    /// A probe with these options; its first socket is opened by the first check.
-    pub fn new(options: &'a Options) -> IcmpProbe<'a> {
+    /// A probe with these options, and descriptors to share with others for the sockets that it gives up; its first socket is opened by the first check.
+    pub fn new(options: &'a Options, spare: Arc<Pool>) -> IcmpProbe<'a> {
         IcmpProbe {
             options,
+            spare,
             current: None,
             retired: None,
             witness: None,
@@ -230,13 +237,19 @@ impl<'a> IcmpProbe<'a> {
         if self.current.as_deref().is_some_and(waits) && self.retired.as_deref().is_some_and(waits) {
             return;
         }
-        let Some(socket) = self.current.take() else {
+        let Some(mut socket) = self.current.take() else {
             return;
         };
-        if waits(&socket) {
-            self.retired = Some(socket);
-        } else if socket.answered {
-            self.witness = Some(socket);
+        let (is_awaited, kept) = (waits(&socket), socket.answered);
+        if is_awaited || kept {
+            socket.permit = self.spare.take();
+        }
+        match socket.permit {
+            Some(_) if is_awaited => self.retired = Some(socket),
+            Some(_) if kept => self.witness = Some(socket),
+            // No descriptor for another: the answers on their way matter more than a fresh identifier.
+            None if is_awaited => self.current = Some(socket),
+            _ => {}
         }
     }
 
@@ -267,6 +280,10 @@ impl<'a> IcmpProbe<'a> {
             (Some(_), None) => self.quick,
             (None, _) => self.quick && !ready.data,
         };
+        if self.asked.is_none() && self.current.as_ref().is_some_and(|socket| socket.answered) {
+            // Should this one be given up, it is the witness itself.
+            self.witness = None;
+        }
         let done = |socket: &mut Box<IcmpSocket>| !flight.waits_for_socket(socket.number);
         if let Some(socket) = self.retired.take_if(done).filter(|socket| socket.answered) {
             self.witness = Some(socket);
@@ -386,7 +403,18 @@ fn open(options: &Options, peer: IpAddr, number: u32, identifier: u16) -> io::Re
     }
     // Without them the reasons are fewer and a round trip ends when we wake: worse, not wrong.
     let _ = sys::want_arrivals(socket.as_fd()).and(sys::want_errors(socket.as_fd(), version));
-    Ok(IcmpSocket { socket, peer, version, raw, identifier, number, answered: false, stamped, unread: Cell::new(0) })
+    Ok(IcmpSocket {
+        socket,
+        peer,
+        version,
+        raw,
+        identifier,
+        number,
+        answered: false,
+        permit: None,
+        stamped,
+        unread: Cell::new(0),
+    })
 }
 
 fn no_descriptor(error: &io::Error) -> bool {
