@@ -11,15 +11,17 @@ PURE = src/wire.rs src/flight.rs src/schedule.rs src/judge.rs src/event.rs src/o
 IMPURE = Instant|SystemTime::now|std::(fs|thread|env|process|os)|thread::|UdpSocket|Tcp(Stream|Listener)|socket2|to_socket_addrs|libc::
 
 SECONDS ?= 120
+SOAK    ?= 1800
 
-OUT = $(or $(CARGO_TARGET_DIR),target)
+OUT   = $(or $(CARGO_TARGET_DIR),target)
+BUILT = $(OUT)/$(TARGET)/release
 # What `make install` installs; one that is named is taken as it is, such as that of `make static TARGET=...`.
 PROGRAM ?= $(OUT)/release/reachabilitycheck
 INSTALLED = bin/reachabilitycheck share/man/man8/reachabilitycheck.8 \
             share/bash-completion/completions/reachabilitycheck share/zsh/site-functions/_reachabilitycheck \
             share/fish/vendor_completions.d/reachabilitycheck.fish lib/systemd/system/reachabilitycheck.service
 
-.PHONY: help build test lint static foreign bench fuzz install uninstall clean
+.PHONY: help build test lint static foreign bench soak fuzz install uninstall clean
 
 help:
 	@echo "make build    the program, target/release/reachabilitycheck"
@@ -28,6 +30,7 @@ help:
 	@echo "make static   a static binary for TARGET=$(TARGET), or i686-, aarch64-, armv7-, mipsel-, riscv64gc-..."
 	@echo "make foreign  the same, tried under QEMU=qemu-ARCH"
 	@echo "make bench    cost and accuracy beside ping and fping, as one table"
+	@echo "make soak     100 targets at 10 ms with faults coming and going, for SOAK=$(SOAK) seconds"
 	@echo "make fuzz     random input for the parsers, for SECONDS=$(SECONDS) each"
 	@echo "make install  binary, manual page, completions and systemd unit into DESTDIR and PREFIX=$(PREFIX);"
 	@echo "              with PROGRAM=file that binary. make uninstall takes them away"
@@ -53,11 +56,20 @@ static:
 
 # What a binary for another kind of machine does under qemu-user, by the tests that suit every build.
 foreign: static
-	REACH_PROGRAM="$(QEMU) $(abspath $(OUT)/$(TARGET)/release/reachabilitycheck)" $(CARGO) test --locked --test portable
+	REACH_PROGRAM="$(QEMU) $(abspath $(BUILT)/reachabilitycheck)" $(CARGO) test --locked --test portable
 
 bench:
-	$(CARGO) build --release --locked
-	$(CARGO) test --release --locked --test bench -- --ignored --nocapture --test-threads=1
+	$(CARGO) build --release --locked --no-default-features --target $(TARGET)
+	cp $(BUILT)/reachabilitycheck $(BUILT)/reachabilitycheck-http
+	$(MAKE) static
+	REACH_LAB_LIMIT=900 REACH_PROGRAM=$(abspath $(BUILT)/reachabilitycheck) \
+		REACH_BIN_HTTP=$(abspath $(BUILT)/reachabilitycheck-http) \
+		$(CARGO) test --locked --test bench -- --ignored --nocapture
+
+soak:
+	$(MAKE) static
+	SOAK_SECONDS=$(SOAK) REACH_LAB_LIMIT=$$(($(SOAK) * 2 + 300)) REACH_PROGRAM=$(abspath $(BUILT)/reachabilitycheck) \
+		$(CARGO) test --locked --test soak -- --ignored --nocapture
 
 fuzz:
 	FUZZ_SECONDS=$(SECONDS) $(CARGO) test --release --locked --test fuzz -- --nocapture

@@ -36,8 +36,11 @@ use std::{env, fs, io, thread};
 const INSIDE: &str = "REACH_LAB_INSIDE";
 /// What a test inside writes, with the reason, when it cannot run.
 const SKIP: &str = "reach-lab-skip: ";
-/// How long a test may take.
-const LIMIT: Duration = Duration::from_secs(120);
+/// How long a test may take; the variable `REACH_LAB_LIMIT` (in seconds) allows measurements more.
+fn limit() -> Duration {
+    let seconds = env::var("REACH_LAB_LIMIT").ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(120))
+}
 
 /// Makes a test that runs in a laboratory of its own: `lab_test!(name, |lab| { ... });`, or with what it needs,
 /// `lab_test!(name, ["nft", "ipv6"], |lab| { ... });`: programs that must be installed, or the word `ipv6`, or the word
@@ -116,7 +119,7 @@ fn run_inside(name: &str) -> Result<(), String> {
     let stdout = run::gather(child.stdout.take().expect("stdout is a pipe"));
     let stderr = run::gather(child.stderr.take().expect("stderr is a pipe"));
     let mut status = None;
-    wait_until(LIMIT, || {
+    wait_until(limit(), || {
         status = child.try_wait().expect("our own child");
         status.is_some()
     });
@@ -125,7 +128,7 @@ fn run_inside(name: &str) -> Result<(), String> {
     let _ = child.wait();
     let (stdout, stderr) = (stdout.text_at_end(), stderr.text_at_end());
     match status {
-        None => panic!("not done in {LIMIT:?}, killed\n{stdout}\n{stderr}"),
+        None => panic!("not done in {:?}, killed\n{stdout}\n{stderr}", limit()),
         Some(status) if !status.success() => panic!("failed inside ({status})\n{stdout}\n{stderr}"),
         // A name that matches nothing would pass, having tested nothing.
         Some(_) => assert!(stdout.contains("1 passed"), "not run\n{stdout}\n{stderr}"),
@@ -163,7 +166,7 @@ fn watch_parent() {
     let parent = parent_id();
     thread::spawn(move || {
         let gone = || parent_id() != parent;
-        wait_until(LIMIT + Duration::from_secs(10), gone);
+        wait_until(limit() + Duration::from_secs(10), gone);
         let _ = sys::kill(0, libc::SIGKILL);
     });
 }

@@ -78,6 +78,28 @@ pub fn set_window(terminal: &File, rows: u16, columns: u16) -> io::Result<()> {
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, ptr::from_ref(&size)) })
 }
 
+/// The processor time that a process has used, user and system, with all its threads.
+pub fn cpu_time(pid: u32) -> Duration {
+    let mut clock = 0;
+    // SAFETY: one clockid_t, alive through the call.
+    if unsafe { libc::clock_getcpuclockid(pid as libc::pid_t, &mut clock) } != 0 {
+        return Duration::ZERO;
+    }
+    clock_time(clock)
+}
+
+/// The processor time that this thread has used.
+pub fn own_cpu_time() -> Duration {
+    clock_time(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn clock_time(clock: libc::clockid_t) -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: one timespec, alive through the call.
+    unsafe { libc::clock_gettime(clock, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 fn check(result: i32) -> io::Result<()> {
     if result < 0 {
         return Err(io::Error::last_os_error());
