@@ -1,9 +1,10 @@
 #!/bin/sh
 # Builds the static musl binary for TARGET: `make static TARGET=...` calls this.
 #
-# Where rustup has a standard library for the target, that is used. Where it has none (armv7, mipsel, riscv64), std is built
-# from the toolchain's rust-src, musl from Debian's source package (or from the directory in MUSL), and the unwinder from
-# rust-src, so that nothing in the binary comes from a glibc. C is compiled by Debian's cross gcc (gcc-PREFIX, g++-PREFIX).
+# With the component rust-src the standard library is built too, for size and without what would read debug information: 280 KB
+# less. Else, or with STD=prebuilt, rustup's is used. Where rustup has none (armv7, mipsel, riscv64), musl is built from
+# Debian's source package (or from the directory in MUSL), and the unwinder from rust-src, so that nothing in the binary comes
+# from a glibc. C is compiled by Debian's cross gcc (gcc-PREFIX, g++-PREFIX).
 set -eu
 target=$1
 cargo=${CARGO:-cargo}
@@ -25,7 +26,17 @@ riscv64gc-unknown-linux-musl) prefix=riscv64-linux-gnu flags="-march=rv64gc -mab
 esac
 
 build() {
+    # By lld, which comes with Rust: equal functions are folded, relative relocations packed (musl 1.2.4 unpacks them).
+    export "CARGO_TARGET_${upper}_LINKER=rust-lld" \
+        "CARGO_TARGET_${upper}_RUSTFLAGS=-C link-arg=--icf=all -C link-arg=--pack-dyn-relocs=relr $link"
+    if [ "$std" = source ]; then
+        # -Z build-std is for nightly toolchains only, or for those that are told to take its flags all the same.
+        export RUSTC_BOOTSTRAP=1
+        set -- -Z build-std=std,panic_unwind -Z build-std-features=optimize_for_size
+    fi
     "$cargo" build --release --locked --target "$target" "$@"
+    # Of this machine's kind: does it start?
+    [ "$gcc" != cc ] || "$out/$target/release/reachabilitycheck" --version >/dev/null
     ls -l "$out/$target/release/reachabilitycheck"
 }
 
@@ -38,16 +49,17 @@ elif ! command -v "$gcc" >/dev/null; then
 fi
 lower=$(echo "$target" | tr - _)
 upper=$(echo "$lower" | tr '[:lower:]' '[:upper:]')
-[ "$gcc" = cc ] || export "CC_$lower=$gcc" "CARGO_TARGET_${upper}_LINKER=rust-lld"
+[ "$gcc" = cc ] || export "CC_$lower=$gcc"
 sysroot=$(rustc --print sysroot)
+rust=$sysroot/lib/rustlib/src/rust
+std=${STD:-source}
+[ -d "$rust/library" ] || std=prebuilt
+link=
 if [ -d "$sysroot/lib/rustlib/$target/lib" ]; then
     build
     exit
-fi
-
-rust=$sysroot/lib/rustlib/src/rust
-if ! [ -d "$rust/library" ]; then
-    echo "static.sh: rustup has no std for $target here, and to build one rust-src is missing: rustup component add rust-src" >&2
+elif [ "$std" = prebuilt ]; then
+    echo "static.sh: $target needs its std (rustup target add $target), or what one is built from (rustup component add rust-src)" >&2
     exit 2
 fi
 mkdir -p "$out/cross"
@@ -96,7 +108,7 @@ if ! [ -f "$made/lib/libunwind.a" ]; then
     cd - >/dev/null
 fi
 lib=$made/lib
-export "CFLAGS_$lower=$headers" "CARGO_TARGET_${upper}_RUSTFLAGS=-C target-feature=+crt-static -C link-self-contained=no \
--C link-arg=$lib/crt1.o -C link-arg=$lib/crti.o -L native=$lib -C link-arg=-lc -C link-arg=$lib/crtn.o"
-# -Z build-std is for nightly toolchains only, or for those that are told to take its flags all the same.
-RUSTC_BOOTSTRAP=1 build -Z build-std=std,panic_unwind
+export "CFLAGS_$lower=$headers"
+link="-C target-feature=+crt-static -C link-self-contained=no -C link-arg=$lib/crt1.o -C link-arg=$lib/crti.o -L native=$lib \
+-C link-arg=-lc -C link-arg=$lib/crtn.o"
+build

@@ -198,7 +198,7 @@ fn roots(pem: &[u8]) -> Result<TlsConfig, String> {
     if roots.is_empty() {
         return Err("there is no PEM certificate in it".to_owned());
     }
-    Ok(TlsConfig::builder().root_certs(RootCerts::Specific(roots.into())).build())
+    Ok(super::tls::config(RootCerts::Specific(roots.into())))
 }
 
 /// Is it one DER sequence (X.690), as long as its head says? What is not is left out by the TLS library without a word.
@@ -224,6 +224,8 @@ fn agent_with(more: impl FnOnce(ConfigBuilder<AgentScope>) -> ConfigBuilder<Agen
         .user_agent(concat!("reachabilitycheck/", env!("CARGO_PKG_VERSION")))
         // A connection kept open for hours is one that a NAT box has forgotten.
         .max_idle_age(Duration::from_secs(15));
+    #[cfg(feature = "tls")]
+    let config = config.tls_config(super::tls::config(RootCerts::WebPki));
     more(config).build().new_agent()
 }
 

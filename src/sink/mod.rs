@@ -6,3 +6,5 @@ pub mod heartbeat;
 pub mod http;
 pub mod log;
 pub mod slack;
+#[cfg(feature = "tls")]
+pub mod tls;
