@@ -9,7 +9,7 @@
 
 mod lab;
 
-use lab::far::{answer, tcp_accept};
+use lab::far::{answer, delay, tcp_accept};
 use lab::run::{Monitor, TempDir};
 use lab::slack::Slack;
 use lab::{Lab, lab_test, sys};
@@ -29,6 +29,10 @@ lab_test!(
         // Each of 65,536 addresses is the peer.
         peer.ip("route add local 10.20.0.0/16 dev lo");
         lab.ip("route add 10.20.0.0/16 via 10.8.0.2");
+        if lab.ipv6 {
+            peer.ip("-6 route add local fd20::/64 dev lo");
+            lab.ip("-6 route add fd20::/64 via fd08::2");
+        }
         println!("\n{:<64}{:>11}{:>11}{:>8}  reach", "what", "ours", "theirs", "ratio");
         // There is no way back from dgram to raw sockets.
         let raw = steady(1000, &mut ours);
@@ -40,7 +44,7 @@ lab_test!(
         lateness(lab);
         one_target(lab);
         post(lab);
-        system_calls();
+        system_calls(lab);
         sizes();
         for address in ["10.8.0.2", "fd08::2"] {
             let (ours, theirs) = round_trips(address);
@@ -67,6 +71,7 @@ struct Steady {
     writer_wakes: f64,
 }
 
+/// Of the peer.
 fn addresses(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("10.20.{}.{}", n / 250, n % 250 + 1)).collect()
 }
@@ -266,18 +271,29 @@ fn post(lab: &Lab) {
     row("judged to POST begun, nothing waits, median (us)", times[times.len() / 2], None, "10000");
 }
 
-/// Counted by strace while a hundred targets are checked ten times a second.
-fn system_calls() {
+/// Counted by strace while a hundred targets are checked ten times a second: where answers come at once, as from the peer,
+/// and where they take 10 ms.
+fn system_calls(lab: &Lab) {
     if !lab::installed("strace") {
         return println!("system calls an answered check: skipped, there is no strace");
     }
-    let args = ["-q", "-i", "100ms", "-f", "-"];
-    let monitor = Monitor::with(&args).stdin(&addresses(100).join("\n")).start();
+    let at_once = addresses(100);
+    lab.far.on("10.9.0.0/16", delay(Duration::from_millis(10)));
+    let later: Vec<String> = (1..=100).map(|n| format!("10.9.4.{n}")).collect();
+    let v6: Vec<String> = (1..=100).map(|n| format!("fd20::{n:x}")).collect();
+    let kinds = [("at once", at_once), ("after 10 ms", later), ("at once, IPv6", v6)];
+    for (what, targets) in kinds.into_iter().take(if lab.ipv6 { 3 } else { 2 }) {
+        row(&format!("system calls a check, answered {what}"), calls_a_check(&targets), None, "4");
+    }
+}
+
+fn calls_a_check(targets: &[String]) -> f64 {
+    let monitor = Monitor::with(&["-q", "-i", "100ms", "-f", "-"]).stdin(&targets.join("\n")).start();
     thread::sleep(Duration::from_secs(2));
     let dir = TempDir::new();
     let (pid, report) = (monitor.pid().to_string(), dir.file("report"));
-    let mut strace =
-        Command::new("strace").args(["-f", "-c", "-o", &report, "-p", &pid]).stderr(Stdio::null()).spawn().unwrap();
+    let args = ["-f", "-c", "-o", &report, "-p", &pid];
+    let mut strace = Command::new("strace").args(args).stderr(Stdio::null()).spawn().unwrap();
     thread::sleep(Duration::from_secs(5));
     // On SIGINT it lets go and reports.
     sys::kill(strace.id() as i32, libc::SIGINT).unwrap();
@@ -287,7 +303,7 @@ fn system_calls() {
         let line = report.lines().find(|line| line.split_whitespace().last() == Some(name));
         line.and_then(|line| line.split_whitespace().nth(3)?.parse::<f64>().ok()).unwrap_or(0.0)
     };
-    row("system calls an answered check", calls("total") / calls("sendto"), None, "4");
+    calls("total") / calls("sendto")
 }
 
 /// Of the static binaries, where the variables name them.
