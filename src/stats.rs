@@ -28,6 +28,10 @@ struct Shared {
     /// The latest checks, oldest first; at most `keep`.
     latest: VecDeque<Blip>,
     keep: usize,
+    /// Checks unanswered since the last answer that belong to no outage yet.
+    run: u64,
+    /// The longest round trip since it was last asked for.
+    peak: Duration,
 }
 
 /// One of the latest slots, as a picture shows it.
@@ -54,6 +58,8 @@ pub struct Counts {
     pub answered: u64,
     /// Checks sent and not answered.
     pub unanswered: u64,
+    /// Those of them that belong to an outage; the checks that made a target go down among them.
+    pub unanswered_down: u64,
     /// Checks that could not be sent.
     pub unsent: u64,
     /// Slots slept through.
@@ -102,12 +108,17 @@ impl Stats {
     /// Nothing counted yet; watched since `begun`. The latest `keep` checks are kept for a picture.
     pub fn new(begun: Duration, keep: usize) -> Stats {
         let counts = Counts { begun, ticked: begun, ..Counts::default() };
-        Stats(Mutex::new(Shared { counts, latest: VecDeque::with_capacity(keep), keep }))
+        Stats(Mutex::new(Shared { counts, latest: VecDeque::with_capacity(keep), keep, run: 0, peak: Duration::ZERO }))
     }
 
     /// The counts now.
     pub fn read(&self) -> Counts {
         lock(&self.0).counts
+    }
+
+    /// The longest round trip since this was last asked; for one asker only. Zero: there was none.
+    pub fn take_peak(&self) -> Duration {
+        std::mem::take(&mut lock(&self.0).peak)
     }
 
     /// The latest checks, oldest first.
@@ -133,7 +144,15 @@ impl Stats {
     pub fn judged(&self, check: &Check, judge: &Judge) {
         let mut shared = lock(&self.0);
         shared.counts.count(&check.outcome);
-        shared.counts.show(judge, check.ended);
+        match check.outcome {
+            Outcome::Answered(rtt) => {
+                shared.run = 0;
+                shared.peak = shared.peak.max(rtt);
+            }
+            Outcome::Unanswered(_) => shared.run += 1,
+            Outcome::Unsent(_) => {}
+        }
+        shared.show(judge, check.ended);
         shared.keep(match check.outcome {
             Outcome::Answered(rtt) => Blip::Answered(micros(rtt)),
             Outcome::Unanswered(_) => Blip::Unanswered,
@@ -143,11 +162,18 @@ impl Stats {
 
     /// Shows what the judge holds, without a check: at the start and at the end.
     pub fn show(&self, judge: &Judge, now: Duration) {
-        lock(&self.0).counts.show(judge, now);
+        lock(&self.0).show(judge, now);
     }
 }
 
 impl Shared {
+    fn show(&mut self, judge: &Judge, now: Duration) {
+        self.counts.show(judge, now);
+        if self.counts.outage.is_some() {
+            self.counts.unanswered_down += std::mem::take(&mut self.run);
+        }
+    }
+
     fn keep(&mut self, blip: Blip) {
         if self.keep == 0 {
             return;
@@ -241,6 +267,8 @@ mod tests {
         stats.tick(at(120), 1);
         let counts = stats.read();
         assert_eq!((counts.answered, counts.unanswered, counts.gaps, counts.ticked), (3, 4, 1, at(120)));
+        assert_eq!(counts.unanswered_down, 3);
+        assert_eq!((stats.take_peak(), stats.take_peak()), (at(3), Duration::ZERO));
         assert_eq!((counts.outages, counts.down, counts.outage), (1, at(4), None));
         assert_eq!((counts.rtt_buckets[0], counts.rtt_buckets[1], counts.rtt_buckets[12]), (1, 1, 1));
         assert_eq!(stats.latest(), [Blip::Answered(3_000_000), Blip::Unanswered, Blip::Gap]);
