@@ -7,7 +7,7 @@ TARGET ?= x86_64-unknown-linux-musl
 # Decisions without a clock, socket, file or thread; `make lint` keeps them so.
 PURE = src/wire.rs src/flight.rs src/schedule.rs src/judge.rs src/event.rs src/outbox.rs src/alerts.rs src/flags.rs src/config.rs \
        src/proxy.rs src/secret.rs src/target.rs src/manual.rs src/view/verbose.rs src/view/summary.rs src/view/json.rs \
-       src/view/metrics.rs src/view/terminal.rs
+       src/view/metrics.rs src/view/terminal.rs src/view/page.rs src/history.rs src/seal.rs
 IMPURE = Instant|SystemTime::now|std::(fs|thread|env|process|os)|thread::|UdpSocket|Tcp(Stream|Listener)|socket2|to_socket_addrs|libc::
 
 SECONDS ?= 120

@@ -7,7 +7,7 @@
 //!
 //! Pure (no clock, socket, file or thread; times come in, the next wake-up goes out): [`wire`], [`flight`],
 //! [`schedule`], [`judge`], [`event`], [`outbox`], [`alerts`], [`flags`], [`manual`], [`config`],
-//! [`proxy`], [`secret`], [`target`]. `make lint` sees to that.
+//! [`proxy`], [`seal`], [`secret`], [`target`], [`history`]. `make lint` sees to that.
 
 #[cfg(not(unix))]
 compile_error!("reachabilitycheck needs Unix sockets");
@@ -20,6 +20,8 @@ pub mod event;
 pub mod flags;
 pub mod fleet;
 pub mod flight;
+pub mod history;
+pub mod history_file;
 pub mod judge;
 pub mod manual;
 pub mod monitor;
@@ -29,6 +31,7 @@ pub mod proxy;
 pub mod resolver;
 pub mod run;
 pub mod schedule;
+pub mod seal;
 pub mod secret;
 pub mod sink;
 pub mod state;

@@ -35,7 +35,7 @@ use crate::stats::Board;
 use crate::sync::{self, lock};
 use crate::sys;
 use crate::target::{Target, shown, shown_path};
-use crate::view::files::{self, Files};
+use crate::view::files::{self, Files, Latest, StatusPage};
 use crate::view::{Screen, Table, Verbose, json, summary, terminal};
 use crate::writer::{Listener, Message, OnRefusal, Sinks, Told, Writer};
 
@@ -191,6 +191,13 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
     let alertmanager = cluster.map(|cluster| Alertmanager::start(cluster, Arc::clone(&board), clock, screen.clone()));
     let alertmanager = alertmanager.transpose().map_err(no_thread)?;
     listeners.extend(alertmanager.as_ref().map(Alertmanager::listener));
+    let status = config.page.clone().map(|path| StatusPage {
+        path,
+        history: config.history.clone(),
+        monitor: config.monitor.clone().or_else(host_name).unwrap_or_else(|| "this machine".to_owned()),
+        latest: Latest::default(),
+    });
+    listeners.extend(status.as_ref().map(|status| status.latest.listener()));
     let refusal = Arc::new(Mutex::new(None));
     let (told, on_refusal) = (Arc::clone(&refusal), handle.clone());
     let once = config.count.is_some();
@@ -230,10 +237,11 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
         // An outage from before is no event.
         alertmanager.poke();
     }
-    let files = match config.metrics {
-        None => None,
-        metrics => Some(Files::start(files::Sources {
+    let files = match (config.metrics, status) {
+        (None, None) => None,
+        (metrics, page) => Some(Files::start(files::Sources {
             metrics,
+            page,
             board: Arc::clone(&board),
             waiting: writer.waiting(),
             clock,

@@ -14,8 +14,9 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::event::{Item, Kind, Loss};
+use crate::event::{Item, Loss};
 use crate::outbox::{BOUND, Outbox};
+use crate::seal::{item_from, item_value, millis, sealed, time, unsealed};
 use crate::sys;
 use crate::target::shown_path;
 
@@ -206,31 +207,16 @@ impl Found {
     }
 }
 
-/// A line of the file: the JSON, and a checksum of it, for one changed digit in a file is damage too.
-fn sealed(value: &Value) -> String {
-    let json = value.to_string();
-    format!("{json} {:08x}\n", checksum(json.as_bytes()))
-}
-
-/// The JSON of a whole line.
-fn unsealed(line: &[u8]) -> Option<Value> {
-    let (json, seal) = line.split_at_checked(line.len().checked_sub(9)?)?;
-    let whole = seal == format!(" {:08x}", checksum(json)).as_bytes();
-    serde_json::from_slice(json).ok().filter(|_| whole)
-}
-
-/// FNV-1a, 32 bits: against accidents, not against people.
-fn checksum(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
-}
-
 /// A change as a line of the file; `logged`: see [`Memory`].
 fn line(record: &Record, logged: u64) -> String {
     let value = match record {
-        Record::Made { item, waits, known } => json!({
-            "made": item.number, "at": millis(item.at), "kind": item.kind.to_string(), "target": item.target,
-            "text": item.text, "waits": waits, "known": known.as_ref().map(known_value), "logged": logged,
-        }),
+        Record::Made { item, waits, known } => {
+            let mut value = item_value(item);
+            value["waits"] = (*waits).into();
+            value["known"] = known.as_ref().map(known_value).into();
+            value["logged"] = logged.into();
+            value
+        }
         Record::Sent { numbers, dropped } => {
             let ranges: Vec<[u64; 2]> = numbers.iter().map(|range| [*range.start(), *range.end()]).collect();
             json!({ "sent": ranges, "dropped": dropped })
@@ -241,15 +227,8 @@ fn line(record: &Record, logged: u64) -> String {
 }
 
 fn record(value: &Value) -> Option<Record> {
-    if let Some(number) = value.get("made") {
-        let target = value.get("target")?.as_str().map(str::to_owned);
-        let item = Item {
-            number: number.as_u64()?,
-            at: time(value.get("at")?)?,
-            kind: Kind::from_name(value.get("kind")?.as_str()?)?,
-            target,
-            text: value.get("text")?.as_str()?.to_owned(),
-        };
+    if value.get("made").is_some() {
+        let item = item_from(value)?;
         let known = match value.get("known")? {
             Value::Null => None,
             known => Some(known_from(known)?),
@@ -285,17 +264,6 @@ fn known_from(value: &Value) -> Option<Known> {
         },
         told: Loss { lost: share(0)?, of: share(1)? },
     })
-}
-
-fn millis(at: SystemTime) -> u64 {
-    at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
-
-/// Whatever the file says, the time must be one that can be written as RFC 3339.
-fn time(value: &Value) -> Option<SystemTime> {
-    const YEAR_9999: u64 = 253_402_300_799_000;
-    let millis = value.as_u64().filter(|millis| *millis < YEAR_9999)?;
-    Some(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
 }
 
 /// The state file, open and locked.
@@ -467,14 +435,15 @@ fn lock(path: &Path) -> Result<File, String> {
     Err("is replaced again and again".to_owned())
 }
 
-fn sibling(path: &Path, ending: &str) -> PathBuf {
+/// The path with something behind it.
+pub(crate) fn sibling(path: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(ending);
     name.into()
 }
 
 /// The rename itself must reach the disk. Where a directory cannot be synced there is nothing more to do.
-fn sync_directory(path: &Path) {
+pub(crate) fn sync_directory(path: &Path) {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let _ = File::open(directory).and_then(|directory| directory.sync_all());
 }

@@ -1,29 +1,40 @@
 //! Files that others read: the metrics and the status page. One thread with a tick of its own writes each beside its place
 //! and renames it, so that a reader sees a whole one or the one before.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::collections::VecDeque;
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use super::Screen;
-use super::metrics;
+use super::page::{self, Page};
+use super::{Screen, metrics};
 use crate::clock::Clock;
+use crate::event::Item;
+use crate::history::{History, Sight, TOLD_KEPT};
+use crate::history_file::HistoryFile;
+use crate::state::sibling;
 use crate::stats::Board;
+use crate::sync::{keep_running, lock};
 use crate::target::shown_path;
-use crate::writer::Waiting;
+use crate::writer::{Listener, Waiting};
 
 /// How often the files are replaced.
 const TICK: Duration = Duration::from_secs(10);
+
+/// The first time, for those who start the program and look.
+const FIRST: Duration = Duration::from_secs(2);
 
 /// What is written, and of what.
 pub struct Sources {
     /// The Prometheus textfile.
     pub metrics: Option<PathBuf>,
+    /// The status page.
+    pub page: Option<StatusPage>,
     /// The counts.
     pub board: Arc<Board>,
     /// What waits for Slack.
@@ -32,6 +43,39 @@ pub struct Sources {
     pub clock: Clock,
     /// For what goes wrong.
     pub screen: Screen,
+}
+
+/// What the status page needs besides.
+pub struct StatusPage {
+    /// The page.
+    pub path: PathBuf,
+    /// Its history; None: it ends with the process.
+    pub history: Option<PathBuf>,
+    /// What this monitor calls itself.
+    pub monitor: String,
+    /// The notifications that the page has not seen yet.
+    pub latest: Latest,
+}
+
+/// The latest notifications, on their way from the writer to the page.
+#[derive(Clone, Default)]
+pub struct Latest(Arc<Mutex<VecDeque<Item>>>);
+
+impl Latest {
+    /// For the writer.
+    pub fn listener(&self) -> Listener {
+        let latest = Arc::clone(&self.0);
+        Box::new(move |told| {
+            let mut latest = lock(&latest);
+            latest.extend(told.iter().skip(told.len().saturating_sub(TOLD_KEPT)).map(|one| one.item.clone()));
+            let surplus = latest.len().saturating_sub(TOLD_KEPT);
+            latest.drain(..surplus);
+        })
+    }
+
+    fn take(&self) -> VecDeque<Item> {
+        std::mem::take(&mut lock(&self.0))
+    }
 }
 
 /// The thread, as the program's main thread sees it.
@@ -43,31 +87,9 @@ impl Files {
     /// Writes every file once, so that a place that cannot be written is found at the start, and starts the thread. Errors:
     /// one line for the user; the caller exits with 2.
     pub fn start(sources: Sources) -> Result<Files, String> {
-        sources.write().map_err(|(name, error)| format!("{name} cannot be written: {error}"))?;
+        let mut desk = Desk::open(sources)?;
         let (end, ended) = mpsc::sync_channel::<SyncSender<()>>(1);
-        let run = move || {
-            let mut failing = false;
-            loop {
-                let done = ended.recv_timeout(TICK);
-                let failed = sources.write().err();
-                match (&failed, failing) {
-                    (Some((name, error)), false) => {
-                        sources.screen.err(&format!("{name} cannot be written: {error}; tried again"));
-                    }
-                    (None, true) => sources.screen.err("metrics and page are written again"),
-                    _ => {}
-                }
-                failing = failed.is_some();
-                match done {
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => return,
-                    Ok(done) => {
-                        let _ = done.try_send(());
-                        return;
-                    }
-                }
-            }
-        };
+        let run = move || keep_running(|| desk.run(&ended), |_| ());
         let started = thread::Builder::new().name("files".to_owned()).spawn(run);
         started.map_err(|error| format!("cannot start a thread: {error}"))?;
         Ok(Files { end })
@@ -82,24 +104,139 @@ impl Files {
     }
 }
 
-impl Sources {
-    /// Errors: the file and what is wrong; tried again at the next tick.
-    fn write(&self) -> Result<(), (String, io::Error)> {
-        if let Some(path) = &self.metrics {
-            let text = metrics::render(&self.board.counts(), self.waiting.len(), self.clock.now());
-            replace(path, text.as_bytes()).map_err(|error| (format!("--metrics: {}", shown_path(path)), error))?;
+/// What the thread works with.
+struct Desk {
+    sources: Sources,
+    history: History,
+    file: Option<HistoryFile>,
+    /// Each file that is written, by name, and whether that failed the last time.
+    failing: Vec<(String, bool)>,
+}
+
+impl Desk {
+    fn open(sources: Sources) -> Result<Desk, String> {
+        let mut history = History::default();
+        let mut file = None;
+        if let Some(path) = sources.page.as_ref().and_then(|page| page.history.as_deref()) {
+            let (opened, damaged) = HistoryFile::open(path, &mut history)?;
+            if let Some(aside) = damaged {
+                let (name, aside) = (shown_path(path), shown_path(&aside));
+                sources
+                    .screen
+                    .err(&format!("the history {name} was damaged: moved to {aside}, what was whole is kept"));
+            }
+            file = Some(opened);
+            history.tidy(sources.clock.now(), unix(&sources.clock));
         }
-        Ok(())
+        let mut desk = Desk { sources, history, file, failing: Vec::new() };
+        for (name, result) in desk.write(false) {
+            match result {
+                // A box that boots with a full disk must be watched all the same.
+                Err(error) if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                    return Err(format!("{name} cannot be written: {error}"));
+                }
+                result => desk.say(name, &result),
+            }
+        }
+        Ok(desk)
     }
+
+    /// Until the end of the program.
+    fn run(&mut self, ended: &Receiver<SyncSender<()>>) {
+        let mut pause = FIRST;
+        loop {
+            let done = ended.recv_timeout(pause);
+            pause = TICK;
+            for (name, result) in self.write(done.is_ok()) {
+                self.say(name, &result);
+            }
+            match done {
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+                Ok(done) => {
+                    let _ = done.try_send(());
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Says once that a file cannot be written, and once that it can again.
+    fn say(&mut self, name: String, result: &io::Result<()>) {
+        let known = self.failing.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
+            self.failing.push((name.clone(), false));
+            self.failing.len() - 1
+        });
+        let failed = std::mem::replace(&mut self.failing[known].1, result.is_err());
+        match result {
+            Err(error) if !failed => {
+                self.sources.screen.err(&format!("{name} cannot be written: {error}; tried again"));
+            }
+            Ok(()) if failed => self.sources.screen.err(&format!("{name} is written again")),
+            _ => {}
+        }
+    }
+
+    /// Writes each file; the name of each, and what is wrong with it. What failed is tried again at the next tick.
+    fn write(&mut self, end: bool) -> Vec<(String, io::Result<()>)> {
+        let (clock, board) = (self.sources.clock, Arc::clone(&self.sources.board));
+        let mut written = Vec::new();
+        if let Some(path) = &self.sources.metrics {
+            let text = metrics::render(&board.counts(), self.sources.waiting.len(), clock.now());
+            written.push((format!("--metrics: {}", shown_path(path)), replace(path, text.as_bytes())));
+        }
+        let Some(status) = &self.sources.page else {
+            return written;
+        };
+        let (now, unix) = (clock.now(), unix(&clock));
+        let mut targets = Vec::new();
+        for (target, stats) in board.targets() {
+            let (counts, peak, options) = (stats.read(), stats.take_peak(), &target.options);
+            let sight = Sight {
+                name: &target.name,
+                interval: options.interval,
+                timeout: options.timeout,
+                counts: &counts,
+                peak,
+            };
+            self.history.note(&sight, now, unix);
+            targets.push((target, counts));
+        }
+        status.latest.take().into_iter().for_each(|item| self.history.tell(item));
+        let page = Page {
+            monitor: &status.monitor,
+            targets: &targets,
+            history: &self.history,
+            waiting: self.sources.waiting.len(),
+            now,
+            unix,
+            next: (!end).then_some(TICK.as_secs()),
+        };
+        let html = page::render(&page);
+        written.push((format!("--page: {}", shown_path(&status.path)), replace(&status.path, html.as_bytes())));
+        if let (Some(file), Some(path)) = (&mut self.file, &status.history) {
+            let saved = file.save(&mut self.history, (now, unix), end);
+            written.push((format!("--page: its history {}", shown_path(path)), saved));
+        }
+        written
+    }
+}
+
+/// The wall clock, in seconds of Unix time.
+fn unix(clock: &Clock) -> u64 {
+    clock.wall(clock.now()).duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Replaces a file as a whole. It may be read by all: a web server or an exporter runs as another user. Errors: of the file
 /// system; the old file stays.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    let mut file: File = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&beside)?;
+    let beside = sibling(path, ".new");
+    // A left-over of a run that was killed may be in the way; a link that somebody put there is removed, not followed.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&beside)?;
     let written = file.write_all(bytes).and_then(|()| file.set_permissions(Permissions::from_mode(0o644)));
     written.and_then(|()| fs::rename(&beside, path)).inspect_err(|_| drop(fs::remove_file(&beside)))
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 pub mod files;
 pub mod json;
 pub mod metrics;
+pub mod page;
 pub mod summary;
 pub mod terminal;
 pub mod verbose;

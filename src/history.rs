@@ -1,0 +1,588 @@
+//! What the status page tells of the last 30 days: for each target slices of 5 minutes for 25 hours, slices of 3 hours
+//! for what is older, and the latest notifications. What no slice tells is unknown: the monitor did not run, slept, or
+//! could not send.
+//!
+//! Pure: the counts come in with both times, at every tick; files are lines of text.
+//!
+//! Slices lie on the wall clock, and a wall clock may be wrong. So: nothing is noted before it is set; a slice never knows
+//! more than its length, also when its time comes twice; what is kept is bounded by number, not by age; and what a clock
+//! that was ahead left in the future goes when the clock has been steady for an hour.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::event::Item;
+use crate::seal::{item_from, item_value, sealed, unsealed};
+use crate::stats::Counts;
+
+/// Length of a fine slice, in seconds.
+pub const FINE: u32 = 300;
+
+/// Length of a coarse slice, in seconds.
+pub const COARSE: u32 = 3 * 3600;
+
+/// How many fine slices a target keeps (25 hours); older ones are added to the coarse ones.
+const FINE_KEPT: usize = 300;
+
+/// How many coarse slices a target keeps (31 days).
+const COARSE_KEPT: usize = 248;
+
+/// How many notifications are kept.
+pub const TOLD_KEPT: usize = 20;
+
+const DAY: u64 = 86400;
+
+/// A target that nothing is known of for so long is forgotten.
+const FORGOTTEN: u64 = 31 * DAY;
+
+/// 2025-01-01: a wall clock before this is one that was not set yet.
+const CLOCK_IS_SET: u64 = 1_735_689_600;
+
+/// What lies further in the future was noted while the clock was ahead.
+const FUTURE: u64 = DAY;
+
+/// The clock is believed when it made no step for so long ...
+const STEADY: Duration = Duration::from_secs(3600);
+
+/// ... of more than so many seconds.
+const STEP: i64 = 60;
+
+/// A slot is overdue when it comes so much later than it should.
+const LATE: Duration = Duration::from_secs(1);
+
+/// What is known of a target for one slice of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slice {
+    /// Checks answered.
+    pub answered: u32,
+    /// Checks unanswered that belong to no outage. Below zero when it turned out that checks of the slice before do.
+    pub lost: i32,
+    /// The mean round trip, in microseconds.
+    pub rtt_mean: u32,
+    /// The longest round trip, in microseconds.
+    pub rtt_max: u32,
+    /// For so many seconds it was watched.
+    pub known: u16,
+    /// For so many of them it was down.
+    pub down: u16,
+}
+
+/// How a slice is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not watched.
+    Unknown,
+    /// Answered, but for a check now and then.
+    Up,
+    /// More than one check was lost, and more than 1 %.
+    Loss,
+    /// Down for some of the time at least.
+    Down,
+}
+
+/// Many slices in one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Total {
+    /// Checks answered.
+    pub answered: u64,
+    /// Checks unanswered that belong to no outage.
+    pub lost: i64,
+    /// All round trips, in microseconds.
+    pub rtt_sum: u64,
+    /// The longest round trip, in microseconds.
+    pub rtt_max: u32,
+    /// Seconds watched.
+    pub known: u64,
+    /// Seconds down.
+    pub down: u64,
+}
+
+/// What a tick sees of a target.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight<'a> {
+    /// The target's name.
+    pub name: &'a str,
+    /// Time between its checks.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// Its counts.
+    pub counts: &'a Counts,
+    /// The longest round trip since the last tick.
+    pub peak: Duration,
+}
+
+/// The history of one target.
+#[derive(Clone, Debug, Default)]
+pub struct Track {
+    name: String,
+    /// By number of the slice (Unix time / length), ascending; what is missing is unknown.
+    fine: VecDeque<(u32, Slice)>,
+    coarse: VecDeque<(u32, Slice)>,
+    /// Fine slices from this number on may have changed since they were saved.
+    unsaved: u32,
+    seen: Option<Seen>,
+}
+
+/// The counts at the last tick, and how far the slices tell.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    begun: Duration,
+    answered: u64,
+    unanswered: u64,
+    lost: i64,
+    unsent: u64,
+    gaps: u64,
+    rtt_sum: Duration,
+    /// Seconds down.
+    down: u64,
+    is_down: bool,
+    /// On the monotonic clock, and on the wall clock in seconds.
+    told: Duration,
+    until: u64,
+    /// Nothing could be sent of late.
+    blind: bool,
+}
+
+/// The history of all targets.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// In the order of the file; targets are only added, but for [`History::tidy`].
+    tracks: Vec<Track>,
+    places: HashMap<String, usize>,
+    /// The latest notifications, oldest first.
+    told: VecDeque<Item>,
+    told_unsaved: usize,
+    /// The file names so many targets.
+    named: usize,
+    /// Unix time less monotonic time at the last tick, and since when it has been so.
+    offset: Option<(i64, Duration)>,
+}
+
+/// What [`History::read`] found wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// Nothing.
+    Nothing,
+    /// The end is torn, as a power cut leaves it; so many bytes before it are whole.
+    Torn(usize),
+    /// More than the end is damaged, or the file is none of ours.
+    Damaged,
+}
+
+impl Slice {
+    /// How it is shown.
+    pub fn state(&self) -> State {
+        let sent = i64::from(self.answered) + i64::from(self.lost);
+        match self {
+            Slice { known: 0, .. } => State::Unknown,
+            Slice { down: 1.., .. } => State::Down,
+            Slice { lost, .. } if *lost > 1 && i64::from(*lost) * 100 > sent => State::Loss,
+            _ => State::Up,
+        }
+    }
+
+    fn count(&mut self, answered: u32, lost: i32, rtt_mean: u32, rtt_max: u32) {
+        let all = u64::from(self.answered) + u64::from(answered);
+        let sum = u64::from(self.rtt_mean) * u64::from(self.answered);
+        let sum = sum.saturating_add(u64::from(rtt_mean) * u64::from(answered));
+        self.rtt_mean = sum.saturating_add(all / 2).checked_div(all).unwrap_or(0) as u32;
+        self.rtt_max = self.rtt_max.max(rtt_max);
+        self.answered = self.answered.saturating_add(answered);
+        self.lost = self.lost.saturating_add(lost);
+    }
+
+    fn know(&mut self, seconds: u16, width: u32) {
+        self.known = self.known.saturating_add(seconds).min(width as u16);
+    }
+
+    fn down(&mut self, seconds: u16) {
+        self.down = self.down.saturating_add(seconds).min(self.known);
+    }
+
+    fn fold(&mut self, other: &Slice) {
+        self.count(other.answered, other.lost, other.rtt_mean, other.rtt_max);
+        self.know(other.known, COARSE);
+        self.down(other.down);
+    }
+
+    /// What the file has: most slices end after the third number, as zeros at the end are left out.
+    fn value(&self, width: u32) -> Value {
+        let unknown = i64::from(width) - i64::from(self.known);
+        let numbers = [
+            i64::from(self.answered),
+            self.rtt_mean.into(),
+            self.rtt_max.into(),
+            unknown,
+            self.down.into(),
+            self.lost.into(),
+        ];
+        let length = numbers.iter().rposition(|number| *number != 0).map_or(0, |last| last + 1);
+        numbers[..length].into()
+    }
+
+    fn from(value: &Value, width: u32) -> Option<Slice> {
+        let numbers = value.as_array().filter(|numbers| numbers.len() <= 6)?;
+        let at = |place: usize| numbers.get(place).map_or(Some(0), Value::as_i64);
+        let count = |place| u32::try_from(at(place)?).ok();
+        let known = u16::try_from(i64::from(width) - at(3)?).ok()?;
+        Some(Slice {
+            answered: count(0)?,
+            rtt_mean: count(1)?,
+            rtt_max: count(2)?,
+            known,
+            down: u16::try_from(at(4)?).ok().filter(|down| *down <= known)?,
+            lost: i32::try_from(at(5)?).ok()?,
+        })
+    }
+}
+
+impl Total {
+    /// Adds a slice.
+    pub fn add(&mut self, slice: &Slice) {
+        self.answered += u64::from(slice.answered);
+        self.lost += i64::from(slice.lost);
+        self.rtt_sum = self.rtt_sum.saturating_add(u64::from(slice.rtt_mean) * u64::from(slice.answered));
+        self.rtt_max = self.rtt_max.max(slice.rtt_max);
+        self.known += u64::from(slice.known);
+        self.down += u64::from(slice.down);
+    }
+
+    /// The mean round trip; None without any.
+    pub fn rtt_mean(&self) -> Option<Duration> {
+        self.rtt_sum.checked_div(self.answered).map(Duration::from_micros)
+    }
+}
+
+impl Track {
+    /// Everything from `from` to `to`, in Unix time; a slice that reaches into it counts as a whole.
+    pub fn total(&self, from: u64, to: u64) -> Total {
+        let mut total = Total::default();
+        for (slices, width) in [(&self.coarse, u64::from(COARSE)), (&self.fine, u64::from(FINE))] {
+            let first = slices.partition_point(|(number, _)| (u64::from(*number) + 1) * width <= from);
+            let within = slices.iter().skip(first).take_while(|(number, _)| u64::from(*number) * width <= to);
+            within.for_each(|(_, slice)| total.add(slice));
+        }
+        total
+    }
+
+    /// The fine slices of the 24 hours to `to`: the place of each, the latest at 287, and what is known of it.
+    pub fn day(&self, to: u64) -> impl Iterator<Item = (usize, &Slice)> {
+        let last = number_of(to, FINE);
+        let first = last.saturating_sub(DAY as u32 / FINE - 1);
+        let from = self.fine.partition_point(|(number, _)| *number < first);
+        let within = self.fine.iter().skip(from).take_while(move |(number, _)| *number <= last);
+        within.map(move |(number, slice)| ((DAY as u32 / FINE - 1 + number - last) as usize, slice))
+    }
+
+    fn note(&mut self, sight: &Sight<'_>, now: Duration, unix: u64) {
+        let counts = sight.counts;
+        let begun_at = unix.saturating_sub(seconds(now.saturating_sub(counts.begun)));
+        let seen = self.seen.filter(|seen| seen.begun == counts.begun).unwrap_or(Seen {
+            begun: counts.begun,
+            answered: 0,
+            unanswered: 0,
+            lost: 0,
+            unsent: 0,
+            gaps: 0,
+            rtt_sum: Duration::ZERO,
+            down: 0,
+            is_down: false,
+            told: counts.begun,
+            until: begun_at,
+            blind: true,
+        });
+        let lost = counts.unanswered as i64 - counts.unanswered_down as i64;
+        let down = counts.down_until(now);
+        let mut next = Seen {
+            begun: counts.begun,
+            answered: counts.answered,
+            unanswered: counts.unanswered,
+            lost,
+            unsent: counts.unsent,
+            gaps: counts.gaps,
+            rtt_sum: counts.rtt_sum,
+            down: down.as_secs() + u64::from(down.subsec_nanos() > 0),
+            is_down: counts.outage.is_some(),
+            // A thread that takes no slot any more tells nothing: all checks are done, or it starves.
+            told: seen.told.max(now.min(counts.ticked + sight.interval.max(sight.timeout) + LATE)),
+            ..seen
+        };
+        if counts.answered + counts.unanswered > seen.answered + seen.unanswered {
+            next.blind = false;
+        } else if counts.unsent > seen.unsent {
+            next.blind = true;
+        }
+        if unix >= CLOCK_IS_SET {
+            self.tell(&seen, &mut next, sight, now, unix);
+        }
+        self.seen = Some(next);
+    }
+
+    /// Adds to the slices what happened between two ticks.
+    fn tell(&mut self, seen: &Seen, next: &mut Seen, sight: &Sight<'_>, now: Duration, unix: u64) {
+        let at = |then: Duration| unix.saturating_sub(seconds(now.saturating_sub(then)));
+        let slept =
+            sight.interval.saturating_mul(u32::try_from(next.gaps.saturating_sub(seen.gaps)).unwrap_or(u32::MAX));
+        let from = seen.told.saturating_add(slept).min(next.told);
+        let (mut start, mut end) = (at(from), at(next.told));
+        if slept.is_zero() && start.abs_diff(seen.until) <= 2 {
+            start = seen.until;
+        }
+        if next.told > from && !next.blind {
+            // A run of less than a second counts as one.
+            end = end.max(start + 1);
+            self.span(start, end, |slice, seconds| slice.know(seconds, FINE));
+        }
+        next.until = end;
+        let grew = next.down.saturating_sub(seen.down);
+        if grew > 0 && !next.blind {
+            // An outage is known of only after some failures, so that it may reach back beyond the last tick.
+            let end = if seen.is_down && !next.is_down { seen.until + grew } else { end };
+            self.span(end.saturating_sub(grew), end, |slice, seconds| slice.down(seconds));
+        }
+        let answered = next.answered.saturating_sub(seen.answered) as u32;
+        let lost = next.lost.saturating_sub(seen.lost) as i32;
+        if answered > 0 || lost != 0 {
+            let sum = (next.rtt_sum.saturating_sub(seen.rtt_sum)).as_micros() as u64;
+            let mean = sum.checked_div(u64::from(answered)).unwrap_or(0) as u32;
+            let peak = (sight.peak.as_micros() as u32).max(mean);
+            self.change(number_of(end, FINE), |slice| slice.count(answered, lost, mean, peak));
+        }
+    }
+
+    /// Gives each slice of a span its share of the seconds.
+    fn span(&mut self, from: u64, to: u64, mut add: impl FnMut(&mut Slice, u16)) {
+        let mut at = from.max(to.saturating_sub(FORGOTTEN));
+        while at < to {
+            let number = number_of(at, FINE);
+            let end = to.min((u64::from(number) + 1) * u64::from(FINE));
+            self.change(number, |slice| add(slice, (end - at) as u16));
+            at = end;
+        }
+    }
+
+    fn change(&mut self, number: u32, change: impl FnOnce(&mut Slice)) {
+        change(slice(&mut self.fine, number));
+        self.unsaved = self.unsaved.min(number);
+        self.limit();
+    }
+
+    /// Brings the oldest fine slices to the coarse ones, and lets the oldest of those go.
+    fn limit(&mut self) {
+        while self.fine.len() > FINE_KEPT {
+            if let Some((number, old)) = self.fine.pop_front() {
+                slice(&mut self.coarse, number / (COARSE / FINE)).fold(&old);
+            }
+        }
+        while self.coarse.len() > COARSE_KEPT {
+            self.coarse.pop_front();
+        }
+    }
+
+    /// When the latest slice ends, in Unix time.
+    fn newest(&self) -> u64 {
+        let end = |slices: &VecDeque<(u32, Slice)>, width| {
+            slices.back().map_or(0, |(number, _)| (u64::from(*number) + 1) * u64::from(width))
+        };
+        end(&self.fine, FINE).max(end(&self.coarse, COARSE))
+    }
+}
+
+fn number_of(unix: u64, width: u32) -> u32 {
+    u32::try_from(unix / u64::from(width)).unwrap_or(u32::MAX)
+}
+
+fn seconds(time: Duration) -> u64 {
+    (time + Duration::from_millis(500)).as_secs()
+}
+
+/// The slice of that number, made if need be.
+fn slice(slices: &mut VecDeque<(u32, Slice)>, number: u32) -> &mut Slice {
+    let place = slices.binary_search_by_key(&number, |(number, _)| *number).unwrap_or_else(|place| {
+        slices.insert(place, (number, Slice::default()));
+        place
+    });
+    &mut slices[place].1
+}
+
+impl History {
+    /// Takes what a tick sees of a target, at `now` of the monotonic clock and `unix` of the wall clock.
+    pub fn note(&mut self, sight: &Sight<'_>, now: Duration, unix: u64) {
+        let offset = unix as i64 - now.as_secs() as i64;
+        if self.offset.is_none_or(|(before, _)| (offset - before).abs() > STEP) {
+            self.offset = Some((offset, now));
+        }
+        let place = self.place(sight.name);
+        self.tracks[place].note(sight, now, unix);
+    }
+
+    /// Takes a notification.
+    pub fn tell(&mut self, item: Item) {
+        self.told.push_back(item);
+        if self.told.len() > TOLD_KEPT {
+            self.told.pop_front();
+        }
+        self.told_unsaved = (self.told_unsaved + 1).min(self.told.len());
+    }
+
+    /// What is known of a target; None: nothing.
+    pub fn track(&self, name: &str) -> Option<&Track> {
+        self.places.get(name).map(|place| &self.tracks[*place])
+    }
+
+    /// The latest notifications, newest first.
+    pub fn told(&self) -> impl Iterator<Item = &Item> {
+        self.told.iter().rev()
+    }
+
+    fn place(&mut self, name: &str) -> usize {
+        if let Some(place) = self.places.get(name) {
+            return *place;
+        }
+        self.tracks.push(Track { name: name.to_owned(), unsaved: u32::MAX, ..Track::default() });
+        self.places.insert(name.to_owned(), self.tracks.len() - 1);
+        self.tracks.len() - 1
+    }
+
+    /// When the clock can be believed: forgets targets of which nothing was known for 31 days, and what a clock that was
+    /// ahead left in the future.
+    pub fn tidy(&mut self, now: Duration, unix: u64) {
+        let steady = self.offset.is_some_and(|(_, since)| now.saturating_sub(since) >= STEADY);
+        // A run that has just begun believes it when the last one ended not long ago.
+        let newest = self.tracks.iter().map(Track::newest).max().unwrap_or(0);
+        let goes_on = self.offset.is_none() && newest <= unix && unix - newest < FORGOTTEN;
+        if !(steady || goes_on) || unix < CLOCK_IS_SET {
+            return;
+        }
+        for track in &mut self.tracks {
+            for (slices, width) in [(&mut track.fine, FINE), (&mut track.coarse, COARSE)] {
+                let keep = slices.partition_point(|(number, _)| u64::from(*number) * u64::from(width) <= unix + FUTURE);
+                slices.truncate(keep);
+            }
+        }
+        let recent = |seen: Seen| now.saturating_sub(seen.told).as_secs() < FORGOTTEN;
+        let before = self.tracks.len();
+        self.tracks.retain(|track| track.newest() + FORGOTTEN > unix || track.seen.is_some_and(recent));
+        if self.tracks.len() < before {
+            self.places = self.tracks.iter().enumerate().map(|(place, track)| (track.name.clone(), place)).collect();
+            self.named = 0;
+        }
+    }
+
+    /// Reads a file. What is whole in it is kept; what was in this history before stays.
+    pub fn read(&mut self, bytes: &[u8]) -> Wrong {
+        let (mut whole, mut at, mut torn) = (0, 0, false);
+        let mut wrong = Wrong::Nothing;
+        let mut names = Vec::new();
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let value = line.strip_suffix(b"\n").and_then(unsealed);
+            let taken = value.and_then(|value| if at == 0 { version(&value) } else { self.take(&value, &mut names) });
+            at += line.len();
+            match taken {
+                None if whole == 0 => return Wrong::Damaged,
+                None => torn = true,
+                Some(()) if torn => wrong = Wrong::Damaged,
+                Some(()) => whole = at,
+            }
+        }
+        for track in &mut self.tracks {
+            track.limit();
+        }
+        // The next lines name the targets anew.
+        self.named = 0;
+        if wrong == Wrong::Nothing && torn { Wrong::Torn(whole) } else { wrong }
+    }
+
+    fn take(&mut self, value: &Value, names: &mut Vec<usize>) -> Option<()> {
+        if let Some(targets) = value.get("targets") {
+            let targets: Vec<&str> = targets.as_array()?.iter().map(Value::as_str).collect::<Option<_>>()?;
+            *names = targets.into_iter().map(|name| self.place(name)).collect();
+            return Some(());
+        }
+        if value.get("made").is_some() {
+            let item = item_from(value)?;
+            if !self.told.contains(&item) {
+                self.tell(item);
+                self.told_unsaved = 0;
+            }
+            return Some(());
+        }
+        let width = u32::try_from(value.get("width")?.as_u64()?).ok()?;
+        let number = u32::try_from(value.get("slice")?.as_u64()?).ok()?;
+        let values = value.get("of")?.as_array().filter(|values| values.len() <= names.len())?;
+        for (place, value) in names.iter().zip(values).filter(|(_, value)| value.is_array()) {
+            let track = &mut self.tracks[*place];
+            let slices = match width {
+                FINE => &mut track.fine,
+                COARSE => &mut track.coarse,
+                _ => return None,
+            };
+            // A later line tells more of it.
+            *slice(slices, number) = Slice::from(value, width)?;
+        }
+        Some(())
+    }
+
+    /// The whole file.
+    pub fn lines(&self) -> String {
+        let mut lines = sealed(&json!({ "reachabilitycheck_history": 1 }));
+        lines.push_str(&self.names());
+        self.slices(&mut lines, COARSE, |track| track.coarse.range(..));
+        self.slices(&mut lines, FINE, |track| track.fine.range(..));
+        lines.extend(self.told.iter().map(|item| sealed(&item_value(item))));
+        lines
+    }
+
+    /// What has to be appended to a file that [`History::saved`] stands for: the notifications, and fine slices up to the
+    /// one of that number. Empty: nothing.
+    pub fn news(&self, through: u32) -> String {
+        let mut slices = String::new();
+        self.slices(&mut slices, FINE, |track| {
+            let from = track.fine.partition_point(|(number, _)| *number < track.unsaved);
+            let to = track.fine.partition_point(|(number, _)| *number <= through);
+            track.fine.range(from..to.max(from))
+        });
+        let mut lines = if self.named == self.tracks.len() || slices.is_empty() { String::new() } else { self.names() };
+        lines.push_str(&slices);
+        let told = self.told.iter().skip(self.told.len() - self.told_unsaved);
+        lines.extend(told.map(|item| sealed(&item_value(item))));
+        lines
+    }
+
+    /// The file now has all notifications, and the slices up to the one of that number.
+    pub fn saved(&mut self, through: u32) {
+        self.told_unsaved = 0;
+        self.named = self.tracks.len();
+        for track in &mut self.tracks {
+            track.unsaved = track.unsaved.max(through.saturating_add(1));
+        }
+    }
+
+    fn names(&self) -> String {
+        sealed(&json!({ "targets": self.tracks.iter().map(|track| &*track.name).collect::<Vec<_>>() }))
+    }
+
+    /// A line for each number that occurs among the slices that `pick` picks, with a place for each target.
+    fn slices<'a, I>(&'a self, lines: &mut String, width: u32, pick: impl Fn(&'a Track) -> I)
+    where
+        I: Iterator<Item = &'a (u32, Slice)>,
+    {
+        let numbers: BTreeSet<u32> =
+            self.tracks.iter().flat_map(|track| pick(track).map(|(number, _)| *number)).collect();
+        let mut picked: Vec<_> = self.tracks.iter().map(|track| pick(track).peekable()).collect();
+        for number in numbers {
+            let one = |slices: &mut std::iter::Peekable<I>| {
+                slices.next_if(|(of, _)| *of == number).map_or(Value::from(0), |(_, slice)| slice.value(width))
+            };
+            let of: Vec<Value> = picked.iter_mut().map(one).collect();
+            lines.push_str(&sealed(&json!({ "width": width, "slice": number, "of": of })));
+        }
+    }
+}
+
+fn version(value: &Value) -> Option<()> {
+    (value.get("reachabilitycheck_history")?.as_u64()? == 1).then_some(())
+}
