@@ -349,7 +349,7 @@ impl Track {
             let sum = (next.rtt_sum.saturating_sub(seen.rtt_sum)).as_micros() as u64;
             let mean = sum.checked_div(u64::from(answered)).unwrap_or(0) as u32;
             let peak = (sight.peak.as_micros() as u32).max(mean);
-            self.change(number_of(end, FINE), |slice| slice.count(answered, lost, mean, peak));
+            self.change(number_of(end.saturating_sub(1), FINE), |slice| slice.count(answered, lost, mean, peak));
         }
     }
 
@@ -585,4 +585,327 @@ impl History {
 
 fn version(value: &Value) -> Option<()> {
     (value.get("reachabilitycheck_history")?.as_u64()? == 1).then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Failure, What};
+    use crate::judge::Ongoing;
+
+    /// 2026-11-22T13:25:00Z, where a fine slice begins.
+    const NOON: u64 = 1_795_353_900;
+
+    /// A target with a check a second, and the clocks.
+    struct Run {
+        history: History,
+        counts: Counts,
+        now: Duration,
+        unix: u64,
+    }
+
+    impl Run {
+        fn begin(history: History, unix: u64) -> Run {
+            let now = Duration::from_secs(1_000_000);
+            Run { history, counts: Counts { begun: now, ticked: now, ..Counts::default() }, now, unix }
+        }
+
+        fn tick(&mut self, seconds: u64) {
+            self.counts.ticked = self.now + Duration::from_secs(seconds);
+            self.pass(seconds);
+        }
+
+        /// Time passes, and the target's thread takes no slot.
+        fn pass(&mut self, seconds: u64) {
+            self.now += Duration::from_secs(seconds);
+            self.unix += seconds;
+            self.note();
+        }
+
+        fn note(&mut self) {
+            let second = Duration::from_secs(1);
+            let counts = &self.counts;
+            let sight = Sight { name: "gw", interval: second, timeout: second, counts, peak: second / 50 };
+            self.history.note(&sight, self.now, self.unix);
+        }
+
+        fn up(&mut self, seconds: u64) {
+            for _ in 0..seconds / 10 {
+                self.counts.answered += 10;
+                self.counts.rtt_sum += Duration::from_millis(80);
+                self.tick(10);
+            }
+        }
+
+        /// It does not answer; known to be down from the tenth second on.
+        fn down(&mut self, seconds: u64) {
+            let failure = Failure { reason: What::NoAnswer.into(), sent: true };
+            let outage = Ongoing { since: self.now, failed: 10, failure };
+            for _ in 0..seconds / 10 {
+                self.counts.unanswered += 10;
+                let before = self.counts.outage.replace(outage);
+                self.counts.unanswered_down += 10;
+                self.counts.outages += u64::from(before.is_none());
+                self.tick(10);
+            }
+            self.counts.down += self.now - outage.since;
+            self.counts.outage = None;
+        }
+
+        fn total(&self, seconds: u64) -> Total {
+            self.history.track("gw").unwrap().total(self.unix - seconds, self.unix)
+        }
+
+        fn states(&self) -> String {
+            let mut states = vec!['-'; 288];
+            for (place, slice) in self.history.track("gw").unwrap().day(self.unix) {
+                states[place] = match slice.state() {
+                    State::Unknown => '?',
+                    State::Up => 'u',
+                    State::Loss => 'l',
+                    State::Down => 'd',
+                };
+            }
+            states.into_iter().collect::<String>().trim_start_matches('-').to_owned()
+        }
+    }
+
+    fn fine(history: &History) -> Vec<Slice> {
+        history.track("gw").unwrap().fine.iter().map(|(_, slice)| *slice).collect()
+    }
+
+    #[test]
+    fn what_passed_is_in_its_slices() {
+        let mut run = Run::begin(History::default(), NOON);
+        run.up(600);
+        let slice = Slice { answered: 300, rtt_mean: 8000, rtt_max: 20_000, known: 300, ..Slice::default() };
+        assert_eq!(fine(&run.history), [slice, slice]);
+        // Lost, but not down.
+        run.counts.unanswered += 9;
+        run.tick(10);
+        run.up(290);
+        run.down(120);
+        run.up(190);
+        assert_eq!(run.states(), "uuldu");
+        let total = run.total(3600);
+        assert_eq!((total.known, total.down, total.lost, total.answered), (1210, 120, 9, 1080));
+        assert_eq!((total.rtt_mean(), total.rtt_max), (Some(Duration::from_millis(8)), 20_000));
+    }
+
+    /// Ten failures make an outage; two of them were in the slice before, and counted as loss there.
+    #[test]
+    fn an_outage_reaches_back() {
+        let mut run = Run::begin(History::default(), NOON);
+        run.up(290);
+        run.counts.unanswered += 10;
+        run.tick(8);
+        assert_eq!(run.total(3600).lost, 10);
+        run.down(10);
+        run.counts.down += Duration::from_secs(8);
+        run.counts.unanswered_down += 10;
+        run.up(10);
+        let total = run.total(3600);
+        assert_eq!((total.down, total.lost), (18, 0));
+        assert_eq!(fine(&run.history).iter().map(|slice| slice.down).sum::<u16>(), 18);
+    }
+
+    #[test]
+    fn what_was_not_watched_is_unknown() {
+        let mut run = Run::begin(History::default(), NOON);
+        run.up(300);
+        // Stopped for 10 minutes: this tick comes before the target's thread has counted its gaps.
+        run.pass(600);
+        run.counts.gaps += 600;
+        run.up(300);
+        let total = run.total(3600);
+        assert!((600..=615).contains(&total.known), "{total:?}");
+        // Suspended for 20 minutes: the monotonic clock stands still.
+        run.unix += 1200;
+        run.up(300);
+        assert_eq!(run.total(3600).known, total.known + 300);
+        // This machine cannot send: its targets are down, but nothing is known of them.
+        run.counts.outage =
+            Some(Ongoing { since: run.now, failed: 1, failure: Failure { reason: What::NoRoute.into(), sent: false } });
+        for _ in 0..30 {
+            run.counts.unsent += 10;
+            run.tick(10);
+        }
+        let blind = run.total(3600);
+        assert_eq!((blind.known, blind.down), (total.known + 300, 0));
+        // All checks are done.
+        run.up(10);
+        run.pass(600);
+        assert!(run.total(3600).known <= blind.known + 12);
+    }
+
+    #[test]
+    fn a_restart_goes_on() {
+        let mut first = Run::begin(History::default(), NOON);
+        first.up(1000);
+        let mut text = first.history.lines();
+        first.history.saved(u32::MAX);
+        first.down(200);
+        first.up(200);
+        text.push_str(&first.history.news(u32::MAX));
+        let mut history = History::default();
+        assert_eq!(history.read(text.as_bytes()), Wrong::Nothing);
+        assert_eq!(fine(&history), fine(&first.history));
+        // Seven minutes later, in the same slice at first.
+        let mut second = Run::begin(history, first.unix + 420);
+        second.up(600);
+        let total = second.total(86400);
+        assert_eq!((total.known, total.down), (2000, 200));
+        assert_eq!(second.states(), "uuudu-uuu");
+        // A run of less than a second (cron) counts as one.
+        let mut short = Run::begin(History::default(), NOON);
+        short.counts.answered = 1;
+        short.note();
+        short.counts.ticked += Duration::from_millis(1);
+        short.now += Duration::from_millis(400);
+        short.counts.answered = 5;
+        short.note();
+        assert_eq!(short.total(3600).known, 1);
+    }
+
+    /// A box without a clock of its own boots in 1970, or where it was shut down, and then learns the time.
+    #[test]
+    fn a_clock_that_steps() {
+        let mut run = Run::begin(History::default(), 1000);
+        run.up(600);
+        assert_eq!(run.history.lines().lines().count(), 2, "noted before the clock was set");
+        run.unix = NOON;
+        run.up(7200);
+        assert_eq!(run.total(86400).known, 7200);
+        // Back by an hour: its time comes twice.
+        run.unix -= 3600;
+        run.up(7200);
+        let total = run.total(86400);
+        assert_eq!((total.known, total.answered), (7200 + 3600, 14_400));
+        assert!(fine(&run.history).iter().all(|slice| slice.known <= 300 && slice.down <= slice.known));
+        // Ahead by 20 years for half an hour: that goes when the clock has been right for an hour.
+        run.unix += 20 * 365 * DAY;
+        run.up(1800);
+        run.history.tidy(run.now, run.unix);
+        assert_eq!(run.total(1800).known, 1800);
+        run.unix -= 20 * 365 * DAY + 1800;
+        for hour in 1..=2 {
+            run.up(3600);
+            run.history.tidy(run.now, run.unix);
+            assert_eq!(run.history.tracks[0].newest() > run.unix + DAY, hour == 1);
+        }
+        assert_eq!(run.total(86400).known, 7200 + 3600 + 7200);
+        // Without a set clock again: nothing is lost by it.
+        run.unix = 5;
+        run.up(7200);
+        run.history.tidy(run.now, run.unix);
+        assert_eq!(run.history.tracks[0].total(NOON, NOON + DAY).known, 7200 + 3600 + 7200);
+        // A clock that jumps at each tick neither blocks nor grows it.
+        for jump in 0..2000 {
+            run.unix = NOON + jump % 7 * 5_000_000 + jump * 3600;
+            run.up(10);
+        }
+        let track = &run.history.tracks[0];
+        assert!(track.fine.len() <= FINE_KEPT && track.coarse.len() <= COARSE_KEPT);
+    }
+
+    #[test]
+    fn forty_days() {
+        let mut run = Run::begin(History::default(), NOON);
+        for day in 0..40 {
+            for _ in 0..1440 {
+                run.counts.answered += 60;
+                run.counts.rtt_sum += Duration::from_micros(60 * 8123);
+                run.tick(60);
+            }
+            run.down(300 * (day % 2));
+        }
+        let track = &run.history.tracks[0];
+        assert_eq!((track.fine.len(), track.coarse.len()), (FINE_KEPT, COARSE_KEPT));
+        let total = run.total(30 * DAY);
+        assert!((30 * DAY..=30 * DAY + u64::from(COARSE)).contains(&total.known), "{total:?}");
+        assert_eq!(total.down, 15 * 300);
+        assert_eq!(total.rtt_mean(), Some(Duration::from_micros(8123)));
+        let text = run.history.lines();
+        assert!(text.len() < 45_000, "{} bytes", text.len());
+        let mut again = History::default();
+        assert_eq!(again.read(text.as_bytes()), Wrong::Nothing);
+        assert_eq!(again.tracks[0].total(run.unix - 30 * DAY, run.unix), total);
+        assert_eq!(again.lines(), text);
+        // A target that is watched no more is forgotten after 31 days.
+        again.tidy(Duration::ZERO, run.unix + 30 * DAY);
+        assert!(again.track("gw").is_some());
+        let newest = again.tracks[0].newest();
+        let place = again.place("another");
+        slice(&mut again.tracks[place].fine, number_of(newest + 20 * DAY, FINE)).know(300, FINE);
+        again.tidy(Duration::ZERO, newest + 32 * DAY);
+        assert!(again.track("gw").is_none() && again.track("another").is_some());
+        assert!(again.lines().contains(r#"{"targets":["another"]}"#));
+    }
+
+    #[test]
+    fn what_is_whole_is_kept() {
+        let mut run = Run::begin(History::default(), NOON);
+        run.up(900);
+        let text = run.history.lines();
+        let read = |bytes: &[u8]| {
+            let mut history = History::default();
+            (history.read(bytes), history.track("gw").map_or(0, |track| track.total(0, u64::MAX).known))
+        };
+        assert_eq!(read(text.as_bytes()), (Wrong::Nothing, 900));
+        for cut in 0..text.len() {
+            let (wrong, known) = read(&text.as_bytes()[..cut]);
+            let whole = text[..cut].rfind('\n').map_or(0, |at| at + 1);
+            let expected = match whole {
+                _ if cut == whole && cut > 0 => Wrong::Nothing,
+                0 if cut > 0 => Wrong::Damaged,
+                0 => Wrong::Nothing,
+                _ => Wrong::Torn(whole),
+            };
+            assert_eq!(wrong, expected, "cut at {cut}");
+            assert_eq!(known, text[..whole].matches("slice").count().min(3) as u64 * 300);
+        }
+        // One digit in the middle, zeros at the end, a file of something else.
+        let other = text.replacen("300", "301", 1);
+        assert_eq!(read(other.as_bytes()), (Wrong::Damaged, 600));
+        let zeros = format!("{text}{}", "\0".repeat(512));
+        assert_eq!(read(zeros.as_bytes()), (Wrong::Torn(text.len()), 900));
+        assert_eq!(read(b"number 1\n"), (Wrong::Damaged, 0));
+        let newer = sealed(&json!({ "reachabilitycheck_history": 2 })) + text.split_once('\n').unwrap().1;
+        assert_eq!(read(newer.as_bytes()), (Wrong::Damaged, 0));
+        for (numbers, whole) in [
+            (json!([]), true),
+            (json!([1, 2, 3, 300]), true),
+            (json!([1, 2, 3, 301]), false),
+            (json!([1, 2, 3, 0, 301]), false),
+            (json!([1, 2, 3, -1]), true),
+            (json!([-1]), false),
+            (json!([1, 2, 3, 4, 5, -6, 7]), false),
+            (json!({}), false),
+        ] {
+            assert_eq!(Slice::from(&numbers, FINE).is_some(), whole, "{numbers}");
+        }
+    }
+
+    #[test]
+    fn the_latest_notifications_are_kept() {
+        let item = |number| Item {
+            number,
+            at: std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(NOON + number),
+            kind: crate::event::Kind::Up,
+            target: Some("gw".to_owned()),
+            text: format!("gw is up <{number}>"),
+        };
+        let mut history = History::default();
+        (1..=3).for_each(|number| history.tell(item(number)));
+        let mut text = history.lines();
+        history.saved(0);
+        assert_eq!(history.news(u32::MAX), "");
+        (4..=30).for_each(|number| history.tell(item(number)));
+        text.push_str(&history.news(0));
+        let mut again = History::default();
+        assert_eq!(again.read(text.as_bytes()), Wrong::Nothing);
+        assert!(again.told().eq(history.told()));
+        assert_eq!(again.told().map(|item| item.number).collect::<Vec<_>>(), (11..=30).rev().collect::<Vec<_>>());
+        assert_eq!(again.news(u32::MAX), "");
+    }
 }

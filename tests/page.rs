@@ -142,7 +142,7 @@ fn sample(lines: &[Line], interval: u64) -> String {
         history: &history,
         waiting: 0,
         now,
-        unix: NOW,
+        wall: Duration::from_secs(NOW),
         next: Some(10),
     };
     page::render(&page)

@@ -126,7 +126,7 @@ impl Desk {
                     .err(&format!("the history {name} was damaged: moved to {aside}, what was whole is kept"));
             }
             file = Some(opened);
-            history.tidy(sources.clock.now(), unix(&sources.clock));
+            history.tidy(sources.clock.now(), wall(&sources.clock).as_secs());
         }
         let mut desk = Desk { sources, history, file, failing: Vec::new() };
         for (name, result) in desk.write(false) {
@@ -188,7 +188,7 @@ impl Desk {
         let Some(status) = &self.sources.page else {
             return written;
         };
-        let (now, unix) = (clock.now(), unix(&clock));
+        let (now, wall) = (clock.now(), wall(&clock));
         let mut targets = Vec::new();
         for (target, stats) in board.targets() {
             let (counts, peak, options) = (stats.read(), stats.take_peak(), &target.options);
@@ -199,7 +199,7 @@ impl Desk {
                 counts: &counts,
                 peak,
             };
-            self.history.note(&sight, now, unix);
+            self.history.note(&sight, now, wall.as_secs());
             targets.push((target, counts));
         }
         status.latest.take().into_iter().for_each(|item| self.history.tell(item));
@@ -209,22 +209,22 @@ impl Desk {
             history: &self.history,
             waiting: self.sources.waiting.len(),
             now,
-            unix,
+            wall,
             next: (!end).then_some(TICK.as_secs()),
         };
         let html = page::render(&page);
         written.push((format!("--page: {}", shown_path(&status.path)), replace(&status.path, html.as_bytes())));
         if let (Some(file), Some(path)) = (&mut self.file, &status.history) {
-            let saved = file.save(&mut self.history, (now, unix), end);
+            let saved = file.save(&mut self.history, (now, wall.as_secs()), end);
             written.push((format!("--page: its history {}", shown_path(path)), saved));
         }
         written
     }
 }
 
-/// The wall clock, in seconds of Unix time.
-fn unix(clock: &Clock) -> u64 {
-    clock.wall(clock.now()).duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+/// The wall clock, since 1970.
+fn wall(clock: &Clock) -> Duration {
+    clock.wall(clock.now()).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Replaces a file as a whole. It may be read by all: a web server or an exporter runs as another user. Errors: of the file

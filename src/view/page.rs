@@ -51,8 +51,8 @@ pub struct Page<'a> {
     pub waiting: usize,
     /// On the monotonic clock.
     pub now: Duration,
-    /// The same on the wall clock, in seconds of Unix time.
-    pub unix: u64,
+    /// The same on the wall clock, since 1970.
+    pub wall: Duration,
     /// The next page comes after so many seconds; None: the monitor ends.
     pub next: Option<u64>,
 }
@@ -91,6 +91,10 @@ pub fn render(page: &Page<'_>) -> String {
 }
 
 impl<'a> Page<'a> {
+    fn unix(&self) -> u64 {
+        self.wall.as_secs()
+    }
+
     fn row(&self, target: &'a Target, counts: &'a Counts) -> Row<'a> {
         let options = &target.options;
         let stale = counts.ticked + options.interval.max(options.timeout) + STALE < self.now;
@@ -103,7 +107,7 @@ impl<'a> Page<'a> {
             None => Now::Up,
         };
         let track = self.history.track(&target.name);
-        let day = track.map_or(Total::default(), |track| track.total(self.unix.saturating_sub(DAY), self.unix));
+        let day = track.map_or(Total::default(), |track| track.total(self.unix().saturating_sub(DAY), self.unix()));
         Row { target, now, track, day }
     }
 
@@ -145,7 +149,7 @@ impl<'a> Page<'a> {
     }
 
     fn write_as_of(&self, html: &mut String) -> fmt::Result {
-        let (iso, time) = (Iso(self.unix), Time(self.unix));
+        let (iso, time) = (Iso(self.unix()), Time(self.unix()));
         let monitor = Escaped(self.monitor);
         write!(html, "<p class=sub>Seen from <bdi>{monitor}</bdi> as of <time ")?;
         match self.next {
@@ -181,7 +185,7 @@ impl<'a> Page<'a> {
             html.push_str("<h2 class=v>Down now</h2>\n<ul class=now>\n");
             for (row, outage) in down.take(LISTED) {
                 let lasted = self.now.saturating_sub(outage.since);
-                let since = self.unix.saturating_sub(lasted.as_secs());
+                let since = self.wall.saturating_sub(lasted).as_secs();
                 writeln!(
                     html,
                     "<li><b class=\"b B\">DOWN</b> <strong><bdi>{}</bdi></strong> for {}, since <time datetime={}>{}</time>: \
@@ -225,9 +229,9 @@ impl<'a> Page<'a> {
                 html.push_str("</td>");
             }
             html.push_str("<td role=cell class=t>");
-            write_timeline(html, row.track, &row.day, self.unix)?;
+            write_timeline(html, row.track, &row.day, self.unix())?;
             html.push_str("</td><td role=cell class=r>");
-            write_graph(html, row.track, &row.day, self.unix)?;
+            write_graph(html, row.track, &row.day, self.unix())?;
             html.push_str("</td></tr>\n");
         }
         html.push_str("</tbody></table>\n");
@@ -260,7 +264,9 @@ impl<'a> Page<'a> {
     fn total(&self, row: &Row<'_>, length: u64) -> Total {
         match length {
             DAY => row.day,
-            _ => row.track.map_or(Total::default(), |track| track.total(self.unix.saturating_sub(length), self.unix)),
+            _ => {
+                row.track.map_or(Total::default(), |track| track.total(self.unix().saturating_sub(length), self.unix()))
+            }
         }
     }
 
@@ -386,14 +392,11 @@ fn write_timeline(html: &mut String, track: Option<&Track>, day: &Total, unix: u
         0 => html.push_str("nothing is known"),
         known => {
             let up = known.saturating_sub(day.down);
-            let unknown = DAY - known;
-            let parts = [(day.down, "down"), (losing, "with loss"), (unknown, "unknown")];
-            write!(html, "up {}", Span(up))?;
-            for (length, what) in parts.into_iter().filter(|(length, _)| *length >= 1) {
-                // The slice that goes on is not over yet.
-                if what != "unknown" || length >= u64::from(FINE) {
-                    write!(html, ", {what} {}", Span(length))?;
-                }
+            // The slice that goes on is not over yet.
+            let unknown = (DAY - known).checked_sub(u64::from(FINE)).map_or(0, |_| DAY - known);
+            let parts = [("up", up), ("down", day.down), ("with loss", losing), ("unknown", unknown)];
+            for (index, (what, length)) in parts.into_iter().filter(|(_, length)| *length > 0).enumerate() {
+                write!(html, "{}{what} {}", if index > 0 { ", " } else { "" }, Span(length))?;
             }
         }
     }
