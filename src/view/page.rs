@@ -345,7 +345,7 @@ fn headline(rows: &[Row<'_>]) -> String {
     }
     match (parts.is_empty(), unknown) {
         (_, 0) => {}
-        (true, _) => parts.push(format!("{unknown} of {all} {} not known yet", is(unknown))),
+        (true, _) => parts.push(format!("{unknown} of {all} {} not known", is(unknown))),
         (false, _) => parts.push(format!("{unknown} not known")),
     }
     match (parts.is_empty(), all) {
@@ -613,3 +613,133 @@ much is. Unknown is when the monitor did not run, slept, or could not send.</p>
 Round trip: a step is 15 minutes; spikes that are much higher than the rest are cut off. All times are UTC.</p>
 </footer>
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Failure, Item, What};
+    use crate::flags;
+
+    const NOW: Duration = Duration::from_secs(100_000_000);
+    const WALL: Duration = Duration::from_secs(1_795_354_029);
+
+    fn target(word: &str) -> Arc<Target> {
+        Arc::new(Target::parse(word, &flags::parse([]).unwrap().target).unwrap())
+    }
+
+    fn up() -> Counts {
+        Counts { begun: NOW, ticked: NOW, answered: 1, ..Counts::default() }
+    }
+
+    fn down(seconds: u64) -> Counts {
+        let failure = Failure { reason: What::NoAnswer.into(), sent: true };
+        let outage = Ongoing { since: NOW - Duration::from_secs(seconds), failed: seconds, failure };
+        Counts { outage: Some(outage), ..up() }
+    }
+
+    fn page(targets: &[(Arc<Target>, Counts)], history: &History) -> String {
+        render(&Page { monitor: "box", targets, history, waiting: 1, now: NOW, wall: WALL, next: Some(10) })
+    }
+
+    #[test]
+    fn trouble_comes_first() {
+        let loss = Loss { lost: 20, of: 300 };
+        let targets = [
+            (target("fine"), up()),
+            (target("old=192.0.2.1"), down(7265)),
+            (target("lossy"), Counts { loss, ..up() }),
+            (target("fresh"), Counts { answered: 0, ..up() }),
+            (target("new"), down(59)),
+            (target("stuck"), Counts { ticked: NOW - Duration::from_secs(100), ..up() }),
+        ];
+        let html = page(&targets, &History::default());
+        assert!(html.contains("<title>2 of 6 are down, 1 loses packets, 2 not known - box</title>"), "{html}");
+        let rows: Vec<&str> =
+            html.split("<tr role=row class=").skip(1).filter_map(|row| row.split("</th>").next()).collect();
+        let order = ["new", "old", "lossy", "fresh", "stuck", "fine"];
+        assert_eq!(rows.len(), order.len());
+        for (row, (name, badge)) in rows.iter().zip(order.iter().zip(["DOWN", "DOWN", "LOSS", "?", "?", "UP"])) {
+            assert!(row.contains(&format!("<bdi>{name}</bdi>")) && row.contains(&format!(">{badge}<")), "{row}");
+        }
+        assert!(html.contains(
+            "<strong><bdi>old</bdi></strong> for 2h 1m, since <time datetime=2026-11-22T11:26:04Z>2026-11-22 11:26:04</time>: \
+             <bdi>no answer</bdi>"
+        ));
+        assert!(html.contains("<strong><bdi>lossy</bdi></strong> loses 6.67%: 20 of its last 300 checks"));
+        assert!(html.contains("1 notification waits for Slack.") && html.contains("Last 24 hours: nothing is known"));
+    }
+
+    #[test]
+    fn headlines() {
+        let all = |count, counts: Counts| {
+            let one = |number| (target(&format!("t{number}")), counts);
+            let html = page(&(0..count).map(one).collect::<Vec<_>>(), &History::default());
+            html.split("<h1 class=").nth(1).unwrap().split("</h1>").next().unwrap().to_owned()
+        };
+        let loss = Loss { lost: 1, of: 1 };
+        assert_eq!(all(1, up()), "U>The target is up");
+        assert_eq!(all(3, up()), "U>All 3 targets are up");
+        assert_eq!(all(1, down(1)), "B>1 of 1 is down");
+        assert_eq!(all(2, Counts { loss, ..up() }), "L>2 of 2 lose packets");
+        assert_eq!(all(2, Counts { answered: 0, ..up() }), "N>2 of 2 are not known");
+    }
+
+    #[test]
+    fn what_others_named_stays_text() {
+        let mut history = History::default();
+        history.tell(Item {
+            number: 1,
+            at: SystemTime::UNIX_EPOCH + WALL,
+            kind: Kind::Up,
+            target: Some("<b>&'\"".to_owned()),
+            text: "<b>&'\" is up</ul><script>".to_owned(),
+        });
+        let targets = [(target("<b>&'\"=192.0.2.1"), up()), (target("مكتب=192.0.2.2"), down(1))];
+        let html = page(&targets, &history);
+        assert!(html.contains("<bdi>&lt;b&gt;&amp;&#39;&quot;</bdi> is up&lt;/ul&gt;&lt;script&gt;</span>"), "{html}");
+        assert!(html.contains("<bdi>مكتب</bdi>"));
+        assert_eq!(html.matches("<script>").count(), 1);
+        assert_eq!(html.matches("<b>&").count(), 0);
+        assert_eq!(html.matches("<b>").count(), FOOTER.matches("<b>").count());
+        let monitor = render(&Page {
+            monitor: "</title>",
+            targets: &targets,
+            history: &history,
+            waiting: 0,
+            now: NOW,
+            wall: WALL,
+            next: None,
+        });
+        assert_eq!(monitor.matches("</title>").count(), page(&targets, &history).matches("</title>").count());
+        assert!(monitor.contains("The monitor was stopped then"));
+    }
+
+    /// Every row has the columns of its table, however many there are; and where there are many, the worst have pictures.
+    #[test]
+    fn many_targets() {
+        let mut targets: Vec<_> = (0..1000).map(|number| (target(&format!("t{number}")), up())).collect();
+        targets[777].1 = down(60);
+        let html = page(&targets, &History::default());
+        let (pictured, rest) = html.split_once("<h2 id=rest>").unwrap();
+        assert!(rest.starts_with("950 further targets") && pictured.contains("<bdi>t777</bdi>"));
+        assert_eq!(pictured.matches("<tr role=row class=").count(), PICTURES);
+        assert_eq!(pictured.matches("<td role=cell class=").count(), 5 * PICTURES);
+        assert_eq!(rest.matches("<td class=n>").count(), 3 * 950);
+        assert!(html.len() < 300_000, "{} bytes", html.len());
+    }
+
+    #[test]
+    fn numbers() {
+        let available = |known, down| Percent::available(&Total { known, down, ..Total::default() }).to_string();
+        assert_eq!([available(30 * DAY, 0), available(30 * DAY, 1), available(7, 7)], ["100%", "99.99%", "0%"]);
+        let loss = |lost, sent| Percent::loss(lost, sent).to_string();
+        assert_eq!([loss(0, 0), loss(1, 1_000_000), loss(1, 8), loss(9, 9)], ["0%", "0.01%", "12.50%", "100%"]);
+        let spans = [0, 59, 60, 119, 3600, 7265, 86_400, 400_000].map(|seconds| Span(seconds).to_string());
+        assert_eq!(spans, ["0s", "59s", "1m", "1m 59s", "1h", "2h 1m", "1d", "4d 15h"]);
+        assert_eq!(Time(u64::MAX).to_string(), "9999-12-31 23:59:59");
+        let point = |mean, rtt_max| Total { answered: 1, rtt_sum: mean, rtt_max, ..Total::default() };
+        let spiky: Vec<Total> = (0..40).map(|at| point(8_000, if at == 7 { 900_000 } else { 9_000 })).collect();
+        assert_eq!([top(&[]), top(&[point(1, 1)]), top(&spiky), top(&spiky[7..8])], [1, 1, 10_000, 1_000_000]);
+        assert_eq!([brief(50), brief(20_000), brief(5_000_000)], ["50 µs", "20 ms", "5 s"]);
+    }
+}
