@@ -1,19 +1,21 @@
-// Looks at a status page in a headless Chromium, as `node check.mjs PAGE.html [PICTURES]`: at the widths of a telephone and
-// of a screen, light and dark. Fails on anything wider than the window, a message on the console, a request, or a finding of
-// axe-core. PICTURES is a directory for screenshots.
+// Looks at status pages in a headless Chromium, as `node check.mjs PAGE.html ...`: at the widths of a telephone and of a
+// screen, light and dark (the first page; the others once each). Fails on anything wider than the window, a message on the
+// console, a request, or a finding of axe-core. The variable PICTURES names a directory for screenshots.
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
+import { basename } from "node:path";
 import { chromium } from "playwright-core";
 
-const [file, pictures] = process.argv.slice(2);
+const files = process.argv.slice(2);
+const pictures = process.env.PICTURES;
 const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const executablePath = ["chromium", "chromium-browser", "google-chrome"]
   .flatMap((name) => (process.env.PATH ?? "").split(":").map((dir) => `${dir}/${name}`))
   .find(existsSync);
 
-const html = await readFile(file);
+let html = "";
 const asked = [];
 const server = createServer((request, response) => {
   asked.push(request.url);
@@ -76,8 +78,13 @@ async function look(name, { width, colorScheme, javaScriptEnabled = true }) {
 }
 
 try {
-  for (const width of [320, 390, 900, 1280])
-    for (const colorScheme of ["light", "dark"]) await look(`${width}-${colorScheme}`, { width, colorScheme });
+  for (const [place, file] of files.entries()) {
+    html = await readFile(file, "utf8");
+    const name = basename(file, ".html");
+    for (const width of place === 0 ? [320, 390, 900, 1280] : [390, 1280])
+      for (const colorScheme of place === 0 ? ["light", "dark"] : [width === 390 ? "light" : "dark"])
+        await look(`${name}-${width}-${colorScheme}`, { width, colorScheme });
+  }
   await look("no-script", { width: 1280, colorScheme: "light", javaScriptEnabled: false });
 } finally {
   await browser.close();
