@@ -85,7 +85,10 @@ fn month(lines: &[Line], interval: u64) -> (History, Vec<(Arc<Target>, Counts)>,
     let mut now = Vec::new();
     for (index, (word, rtt, jitter, lost, outages, longest)) in lines.iter().enumerate() {
         let typed = flags::parse(["-ct", "3", "-i", &interval.to_string()].map(Into::into)).unwrap();
-        let target = Arc::new(Target::parse(word, &typed.target).unwrap());
+        // Lines that come again get names of their own.
+        let (label, place) = word.split_once('=').unwrap();
+        let word = if index < LINES.len() { (*word).to_owned() } else { format!("{label}-{index}={place}") };
+        let target = Arc::new(Target::parse(&word, &typed.target).unwrap());
         let mut judge = Judge::new(Rules::of(&target));
         let mut stats = Stats::new(mono(begin), 0);
         // The last three are down, or losing, as the page is made.
@@ -419,4 +422,34 @@ fn in_a_browser() {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("nothing wrong"), "{said}");
+}
+
+/// What a page costs with 30 days of history: `cargo test --release --test page -- --ignored --nocapture cost`.
+#[test]
+#[ignore = "measures"]
+fn cost() {
+    for count in [1, 20, 50, 1000] {
+        let lines: Vec<Line> = (0..count).map(|at| LINES[at % LINES.len()]).collect();
+        let before = memory();
+        let (history, targets, now) = month(&lines, 300);
+        let held = memory() - before;
+        let wall = Duration::from_secs(NOW);
+        let page = Page { monitor: "box", targets: &targets, history: &history, waiting: 0, now, wall, next: Some(10) };
+        let begun = std::time::Instant::now();
+        let bytes = (0..10).map(|_| page::render(&page).len()).sum::<usize>() / 10;
+        let took = begun.elapsed() / 10;
+        let begun = std::time::Instant::now();
+        let file = history.lines().len();
+        println!(
+            "{count} targets: {bytes} bytes, made in {took:?}; history {held} KiB, file {file} bytes in {:?}",
+            begun.elapsed()
+        );
+    }
+}
+
+/// Resident memory, in KiB.
+fn memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

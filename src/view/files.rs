@@ -29,6 +29,9 @@ const TICK: Duration = Duration::from_secs(10);
 /// The first time, for those who start the program and look.
 const FIRST: Duration = Duration::from_secs(2);
 
+/// For more targets than this the page is written with every sixth tick only: it is large then.
+const MANY: usize = 1000;
+
 /// What is written, and of what.
 pub struct Sources {
     /// The Prometheus textfile.
@@ -111,6 +114,7 @@ struct Desk {
     file: Option<HistoryFile>,
     /// Each file that is written, by name, and whether that failed the last time.
     failing: Vec<(String, bool)>,
+    ticks: u32,
 }
 
 impl Desk {
@@ -128,7 +132,7 @@ impl Desk {
             file = Some(opened);
             history.tidy(sources.clock.now(), wall(&sources.clock).as_secs());
         }
-        let mut desk = Desk { sources, history, file, failing: Vec::new() };
+        let mut desk = Desk { sources, history, file, failing: Vec::new(), ticks: 0 };
         for (name, result) in desk.write(false) {
             match result {
                 // A box that boots with a full disk must be watched all the same.
@@ -203,17 +207,21 @@ impl Desk {
             targets.push((target, counts));
         }
         status.latest.take().into_iter().for_each(|item| self.history.tell(item));
-        let page = Page {
-            monitor: &status.monitor,
-            targets: &targets,
-            history: &self.history,
-            waiting: self.sources.waiting.len(),
-            now,
-            wall,
-            next: (!end).then_some(TICK.as_secs()),
-        };
-        let html = page::render(&page);
-        written.push((format!("--page: {}", shown_path(&status.path)), replace(&status.path, html.as_bytes())));
+        let every = if targets.len() > MANY { 6 } else { 1 };
+        if end || self.ticks % every == 0 {
+            let page = Page {
+                monitor: &status.monitor,
+                targets: &targets,
+                history: &self.history,
+                waiting: self.sources.waiting.len(),
+                now,
+                wall,
+                next: (!end).then_some(u64::from(every) * TICK.as_secs()),
+            };
+            let html = page::render(&page);
+            written.push((format!("--page: {}", shown_path(&status.path)), replace(&status.path, html.as_bytes())));
+        }
+        self.ticks = self.ticks.wrapping_add(1);
         if let (Some(file), Some(path)) = (&mut self.file, &status.history) {
             let saved = file.save(&mut self.history, (now, wall.as_secs()), end);
             written.push((format!("--page: its history {}", shown_path(path)), saved));
