@@ -8,7 +8,7 @@
 //! more than its length, also when its time comes twice; what is kept is bounded by number, not by age; and what a clock
 //! that was ahead left in the future goes when the clock has been steady for an hour.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -333,7 +333,7 @@ impl Track {
         }
         if next.told > from && !next.blind {
             // A run of less than a second counts as one.
-            end = end.max(start + 1);
+            end = end.max(start + u64::from(seen.blind || seen.told == seen.begun));
             self.span(start, end, |slice, seconds| slice.know(seconds, FINE));
         }
         next.until = end;
@@ -570,10 +570,8 @@ impl History {
     where
         I: Iterator<Item = &'a (u32, Slice)>,
     {
-        let numbers: BTreeSet<u32> =
-            self.tracks.iter().flat_map(|track| pick(track).map(|(number, _)| *number)).collect();
         let mut picked: Vec<_> = self.tracks.iter().map(|track| pick(track).peekable()).collect();
-        for number in numbers {
+        while let Some(number) = picked.iter_mut().filter_map(|slices| Some(slices.peek()?.0)).min() {
             let one = |slices: &mut std::iter::Peekable<I>| {
                 slices.next_if(|(of, _)| *of == number).map_or(Value::from(0), |(_, slice)| slice.value(width))
             };
@@ -756,6 +754,11 @@ mod tests {
         let total = second.total(86400);
         assert_eq!((total.known, total.down), (2000, 200));
         assert_eq!(second.states(), "uuudu-uuu");
+        // One that was down all the time was never up, however the seconds are rounded.
+        let mut dead = Run::begin(History::default(), NOON);
+        dead.note();
+        dead.down(20);
+        assert_eq!((dead.total(3600).known, dead.total(3600).down), (20, 20));
         // A run of less than a second (cron) counts as one.
         let mut short = Run::begin(History::default(), NOON);
         short.counts.answered = 1;

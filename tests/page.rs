@@ -126,7 +126,7 @@ fn month(lines: &[Line], interval: u64) -> (History, Vec<(Arc<Target>, Counts)>,
             let check = Check { number, sent: ended, ended, outcome, only_fresh: false };
             stats.tick(ended, 0);
             if let Some(change) = judge.on(&check) {
-                events.push((unix, Arc::clone(&target), change));
+                events.push((unix, Subject::Target(Arc::clone(&target), change)));
             }
             stats.judged(&check, &judge);
             let options = &target.options;
@@ -143,10 +143,12 @@ fn month(lines: &[Line], interval: u64) -> (History, Vec<(Arc<Target>, Counts)>,
         }
         now.push((target, stats.read()));
     }
+    events.push((NOW - 37_000, Subject::Stop("SIGTERM".to_owned())));
+    events.push((NOW - 34_300, Subject::Start(now.iter().map(|(target, _)| Arc::clone(target)).collect())));
     events.sort_by_key(|(unix, ..)| *unix);
-    for (number, (unix, target, change)) in (1..).zip(events) {
+    for (number, (unix, subject)) in (1..).zip(events) {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(unix);
-        history.tell(Event { at, subject: Subject::Target(target, change) }.item(number));
+        history.tell(Event { at, subject }.item(number));
     }
     (history, now, mono(NOW))
 }

@@ -81,7 +81,7 @@ try {
   for (const [place, file] of files.entries()) {
     html = await readFile(file, "utf8");
     const name = basename(file, ".html");
-    for (const width of place === 0 ? [320, 390, 900, 1280] : [390, 1280])
+    for (const width of place === 0 ? [320, 390, 1041, 1280] : [390, 1280])
       for (const colorScheme of place === 0 ? ["light", "dark"] : [width === 390 ? "light" : "dark"])
         await look(`${name}-${width}-${colorScheme}`, { width, colorScheme });
   }
