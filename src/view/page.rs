@@ -160,7 +160,7 @@ impl<'a> Page<'a> {
                  <p id=old role=status hidden></p>\n"
             )?,
             None => {
-                write!(html, "datetime={iso}>{time}</time> UTC. <strong>The monitor was stopped then.</strong></p>\n")?
+                writeln!(html, "datetime={iso}>{time}</time> UTC. <strong>The monitor was stopped then.</strong></p>")?
             }
         }
         match self.waiting {
@@ -569,8 +569,8 @@ impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (large, small, [one, other]) = match self.0 {
             ..60 => return write!(f, "{}s", self.0),
-            ..HOUR => (self.0 / 60, self.0 % 60, ["m", "s"]),
-            ..DAY => (self.0 / HOUR, self.0 % HOUR / 60, ["h", "m"]),
+            60..HOUR => (self.0 / 60, self.0 % 60, ["m", "s"]),
+            HOUR..DAY => (self.0 / HOUR, self.0 % HOUR / 60, ["h", "m"]),
             _ => (self.0 / DAY, self.0 % DAY / HOUR, ["d", "h"]),
         };
         match small {
