@@ -402,6 +402,10 @@ fn seconds(time: Duration) -> u64 {
 /// The slice of that number, made if need be.
 fn slice(slices: &mut VecDeque<(u32, Slice)>, number: u32) -> &mut Slice {
     let place = slices.binary_search_by_key(&number, |(number, _)| *number).unwrap_or_else(|place| {
+        // Doubling would leave half of it empty for good.
+        if slices.len() == slices.capacity() {
+            slices.reserve_exact(64);
+        }
         slices.insert(place, (number, Slice::default()));
         place
     });
