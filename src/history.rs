@@ -457,7 +457,7 @@ impl History {
         let steady = self.offset.is_some_and(|(_, since)| now.saturating_sub(since) >= STEADY);
         // A run that has just begun believes it when the last one ended not long ago.
         let newest = self.tracks.iter().map(Track::newest).max().unwrap_or(0);
-        let goes_on = self.offset.is_none() && newest <= unix && unix - newest < FORGOTTEN;
+        let goes_on = self.offset.is_none() && newest <= unix + FUTURE && newest + FORGOTTEN > unix;
         if !(steady || goes_on) || unix < CLOCK_IS_SET {
             return;
         }
@@ -495,8 +495,8 @@ impl History {
         for track in &mut self.tracks {
             track.limit();
         }
-        // The next lines name the targets anew.
-        self.named = 0;
+        // Unless they are those of the last such line, the next lines name the targets anew.
+        self.named = if names.iter().copied().eq(0..self.tracks.len()) { names.len() } else { 0 };
         if wrong == Wrong::Nothing && torn { Wrong::Torn(whole) } else { wrong }
     }
 
@@ -757,6 +757,7 @@ mod tests {
         second.up(600);
         let total = second.total(86400);
         assert_eq!((total.known, total.down), (2000, 200));
+        assert_eq!(second.history.news(u32::MAX).lines().count(), 3, "the target is named already");
         assert_eq!(second.states(), "uuudu-uuu");
         // One that was down all the time was never up, however the seconds are rounded.
         let mut dead = Run::begin(History::default(), NOON);
@@ -772,6 +773,34 @@ mod tests {
         short.counts.answered = 5;
         short.note();
         assert_eq!(short.total(3600).known, 1);
+    }
+
+    /// The file names targets by their place in a line that comes before.
+    #[test]
+    fn targets_come_and_go() {
+        let mut text = String::new();
+        let mut history = History::default();
+        for (number, names) in (0..).zip([&["a", "b"][..], &["b"], &["c", "b"], &["d", "a"]]) {
+            for name in names {
+                let place = history.place(name);
+                history.tracks[place].change(7 + number, |slice| slice.know(100 + number as u16, FINE));
+            }
+            match number {
+                0 => text.push_str(&history.lines()),
+                _ => text.push_str(&history.news(u32::MAX)),
+            }
+            history.saved(u32::MAX);
+            // Half of the runs are restarted.
+            if number % 2 == 0 {
+                history = History::default();
+                assert_eq!(history.read(text.as_bytes()), Wrong::Nothing);
+            }
+        }
+        let mut again = History::default();
+        assert_eq!(again.read(text.as_bytes()), Wrong::Nothing);
+        let known = ["a", "b", "c", "d"].map(|name| again.track(name).unwrap().total(0, u64::MAX).known);
+        assert_eq!(known, [100 + 103, 100 + 101 + 102, 102, 103]);
+        assert_eq!(text.matches("targets").count(), 3, "{text}");
     }
 
     /// A box without a clock of its own boots in 1970, or where it was shut down, and then learns the time.
