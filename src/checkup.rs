@@ -16,6 +16,7 @@ use crate::sink::log::LogFile;
 use crate::sink::slack::{self, Slack};
 use crate::state::StateFile;
 use crate::target::{Check, Family, Host, Target, shown, shown_path};
+use crate::view::files;
 use crate::wire::Version;
 
 /// More ICMP targets than this should not be on raw sockets.
@@ -136,6 +137,14 @@ pub fn run(config: Config, slack: Option<Slack>, heartbeat: Option<Http>, cluste
             match slack.post(&test, http::LIMIT) {
                 Ok(()) => report.ok("Slack", "took the test message"),
                 Err(refused) => report.fail("Slack", refused.why),
+            }
+        }
+    }
+    for (what, path) in [("metrics", &config.metrics), ("page", &config.page)] {
+        if let Some(path) = path {
+            match files::try_place(path) {
+                Ok(()) => report.ok(what, format!("{} can be written", shown_path(path))),
+                Err(error) => report.fail(what, format!("{} cannot be written: {error}", shown_path(path))),
             }
         }
     }

@@ -216,6 +216,17 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
         listeners,
     };
     let writer = Writer::start(sinks, clock, screen.clone()).map_err(no_thread)?;
+    let files = match (config.metrics, status) {
+        (None, None) => None,
+        (metrics, page) => Some(Files::start(files::Sources {
+            metrics,
+            page,
+            board: Arc::clone(&board),
+            waiting: writer.waiting(),
+            clock,
+            screen: screen.clone(),
+        })?),
+    };
     let targets: Vec<Arc<Target>> = config.targets.into_iter().map(Arc::new).collect();
     let tell = |subject| {
         let at = clock.wall(clock.now());
@@ -237,17 +248,6 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
         // An outage from before is no event.
         alertmanager.poke();
     }
-    let files = match (config.metrics, status) {
-        (None, None) => None,
-        (metrics, page) => Some(Files::start(files::Sources {
-            metrics,
-            page,
-            board: Arc::clone(&board),
-            waiting: writer.waiting(),
-            clock,
-            screen: screen.clone(),
-        })?),
-    };
     if let Some(place) = heartbeat.take_if(|_| !once) {
         heartbeat::start(place, Arc::clone(&board), writer.waiting(), clock, screen.clone()).map_err(no_thread)?;
     }

@@ -343,6 +343,7 @@ fn a_place_that_cannot_be_written_is_refused() {
         assert_eq!(ended.code, Some(2), "{place}: {ended:#?}");
         let said = ended.stderr.lines().find(|line| line.starts_with("reachabilitycheck: --metrics: "));
         assert!(said.is_some_and(|line| line.contains(place)), "{place}: {ended:#?}");
+        assert_eq!(ended.log, "", "nothing was begun");
     }
 }
 

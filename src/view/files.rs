@@ -2,7 +2,7 @@
 //! and renames it, so that a reader sees a whole one or the one before.
 
 use std::collections::VecDeque;
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ use crate::writer::{Listener, Waiting};
 /// How often the files are replaced.
 const TICK: Duration = Duration::from_secs(10);
 
-/// The first time, for those who start the program and look.
+/// The first time: most targets have answered then, or not.
 const FIRST: Duration = Duration::from_secs(2);
 
 /// For more targets than this the page is written with every sixth tick only: it is large then.
@@ -87,8 +87,8 @@ pub struct Files {
 }
 
 impl Files {
-    /// Writes every file once, so that a place that cannot be written is found at the start, and starts the thread. Errors:
-    /// one line for the user; the caller exits with 2.
+    /// Finds out whether each file can be written, and starts the thread. What an earlier run wrote stays until there is
+    /// something to say of the targets. Errors: one line for the user; the caller exits with 2.
     pub fn start(sources: Sources) -> Result<Files, String> {
         let mut desk = Desk::open(sources)?;
         let (end, ended) = mpsc::sync_channel::<SyncSender<()>>(1);
@@ -104,6 +104,14 @@ impl Files {
         if self.end.try_send(done).is_ok() {
             let _ = wait.recv_timeout(limit);
         }
+    }
+}
+
+impl Sources {
+    /// The files, each with its option.
+    fn places(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let page = self.page.as_ref().map(|page| ("--page", &*page.path));
+        self.metrics.as_deref().map(|path| ("--metrics", path)).into_iter().chain(page)
     }
 }
 
@@ -132,17 +140,10 @@ impl Desk {
             file = Some(opened);
             history.tidy(sources.clock.now(), wall(&sources.clock).as_secs());
         }
-        let mut desk = Desk { sources, history, file, failing: Vec::new(), ticks: 0 };
-        for (name, result) in desk.write(false) {
-            match result {
-                // A box that boots with a full disk must be watched all the same.
-                Err(error) if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
-                    return Err(format!("{name} cannot be written: {error}"));
-                }
-                result => desk.say(name, &result),
-            }
+        for (option, path) in sources.places() {
+            try_place(path).map_err(|error| format!("{option}: {} cannot be written: {error}", shown_path(path)))?;
         }
-        Ok(desk)
+        Ok(Desk { sources, history, file, failing: Vec::new(), ticks: 0 })
     }
 
     /// Until the end of the program.
@@ -238,13 +239,27 @@ fn wall(clock: &Clock) -> Duration {
 /// Replaces a file as a whole. It may be read by all: a web server or an exporter runs as another user. Errors: of the file
 /// system; the old file stays.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (beside, mut file) = begin(path)?;
+    let written = file.write_all(bytes).and_then(|()| file.set_permissions(Permissions::from_mode(0o644)));
+    written.and_then(|()| fs::rename(&beside, path)).inspect_err(|_| drop(fs::remove_file(&beside)))
+}
+
+/// Opens the file that will take the place of another.
+fn begin(path: &Path) -> io::Result<(PathBuf, File)> {
     let beside = sibling(path, ".new");
     // A left-over of a run that was killed may be in the way; a link that somebody put there is removed, not followed.
     match fs::remove_file(&beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&beside)?;
-    let written = file.write_all(bytes).and_then(|()| file.set_permissions(Permissions::from_mode(0o644)));
-    written.and_then(|()| fs::rename(&beside, path)).inspect_err(|_| drop(fs::remove_file(&beside)))
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&beside)?;
+    Ok((beside, file))
+}
+
+/// Can the file be replaced? Errors: why not; the caller exits with 2.
+pub fn try_place(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    begin(path).and_then(|(beside, _)| fs::remove_file(beside))
 }
