@@ -48,17 +48,41 @@ pub struct IcmpError {
     pub from: Option<IpAddr>,
 }
 
+/// What only Linux has.
+#[cfg(target_os = "linux")]
+mod linux {
+    pub use libc::{IP_RECVERR, IPV6_RECVERR, MSG_ERRQUEUE, SCM_TIMESTAMPNS, SO_TIMESTAMPING, SO_TIMESTAMPNS};
+    pub const STAMPS: libc::c_uint = libc::SOF_TIMESTAMPING_TX_SCHED
+        | libc::SOF_TIMESTAMPING_TX_SOFTWARE
+        | libc::SOF_TIMESTAMPING_SOFTWARE
+        | libc::SOF_TIMESTAMPING_OPT_ID
+        | libc::SOF_TIMESTAMPING_OPT_TSONLY;
+}
+
+/// Elsewhere there is no such option: setsockopt(2) is never asked, and no control message is of these kinds.
+#[cfg(not(target_os = "linux"))]
+mod linux {
+    use libc::{c_int, c_uint};
+    pub const IP_RECVERR: c_int = c_int::MIN;
+    pub const IPV6_RECVERR: c_int = c_int::MIN;
+    pub const MSG_ERRQUEUE: c_int = 0;
+    pub const SCM_TIMESTAMPNS: c_int = c_int::MIN;
+    pub const SO_TIMESTAMPING: c_int = c_int::MIN;
+    pub const SO_TIMESTAMPNS: c_int = c_int::MIN;
+    pub const STAMPS: c_uint = 0;
+}
+
 /// Asks for the error queue. Errors: as setsockopt(2); the caller goes on without.
 pub fn want_errors(socket: BorrowedFd<'_>, version: Version) -> io::Result<()> {
     match version {
-        Version::V4 => set_option(socket, libc::IPPROTO_IP, libc::IP_RECVERR),
-        Version::V6 => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+        Version::V4 => set_option(socket, libc::IPPROTO_IP, linux::IP_RECVERR),
+        Version::V6 => set_option(socket, libc::IPPROTO_IPV6, linux::IPV6_RECVERR),
     }
 }
 
 /// Asks for kernel arrival times. Errors: as setsockopt(2); the caller goes on without.
 pub fn want_arrivals(socket: BorrowedFd<'_>) -> io::Result<()> {
-    set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS)
+    set_option(socket, libc::SOL_SOCKET, linux::SO_TIMESTAMPNS)
 }
 
 /// Locks a file for this process alone, without waiting (flock(2)); the lock goes with the file. Errors: WouldBlock when
@@ -156,12 +180,7 @@ pub fn raise_descriptor_limit() -> u64 {
 /// Asks for a [`Stamp`] for each datagram when it reaches the interface's queue, and when it leaves it. Errors: as
 /// setsockopt(2); the caller goes on without.
 pub fn want_stamps(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let flags = libc::SOF_TIMESTAMPING_TX_SCHED
-        | libc::SOF_TIMESTAMPING_TX_SOFTWARE
-        | libc::SOF_TIMESTAMPING_SOFTWARE
-        | libc::SOF_TIMESTAMPING_OPT_ID
-        | libc::SOF_TIMESTAMPING_OPT_TSONLY;
-    set_option_to(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, flags as libc::c_int)
+    set_option_to(socket, libc::SOL_SOCKET, linux::SO_TIMESTAMPING, linux::STAMPS as libc::c_int)
 }
 
 fn set_option(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int) -> io::Result<()> {
@@ -169,6 +188,9 @@ fn set_option(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int) -> 
 }
 
 fn set_option_to(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    if name == libc::c_int::MIN {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
     // SAFETY: the value is an int that lives through the call, and its true size is given.
     let result = unsafe {
         libc::setsockopt(
@@ -194,51 +216,37 @@ pub struct Ready {
 /// Waits until one of the sockets can be read (or has an error queued), or the time is over; says what there is.
 /// A signal ends the wait early. Errors: ENOMEM only; the caller may treat it as the end of the time.
 pub fn wait_readable<const N: usize>(sockets: [Option<BorrowedFd<'_>>; N], timeout: Duration) -> io::Result<Ready> {
-    let events = poll(sockets, libc::POLLIN, timeout)?;
+    // The kernel passes over an entry with descriptor -1.
+    let mut polled = sockets.map(|socket| libc::pollfd {
+        fd: socket.map_or(-1, |socket| socket.as_raw_fd()),
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    if poll(&mut polled, timeout) < 0 {
+        let error = io::Error::last_os_error();
+        return if error.kind() == io::ErrorKind::Interrupted { Ok(Ready::default()) } else { Err(error) };
+    }
+    let events = polled.iter().fold(0, |all, polled| all | polled.revents);
     Ok(Ready { data: events & libc::POLLIN != 0, errors: events & !libc::POLLIN != 0 })
 }
 
-/// What became of a connect(2) that does not block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Connect {
-    /// Nothing yet. Also when a signal ended the wait.
-    UnderWay,
-    /// Connected.
-    Done,
-    /// Failed: the socket has the error (`SO_ERROR`).
-    Failed,
-}
-
-/// Waits until a connect is done or has failed, or the time is over. Errors: ENOMEM only.
-pub fn wait_connected(socket: BorrowedFd<'_>, timeout: Duration) -> io::Result<Connect> {
-    let events = poll([Some(socket)], libc::POLLOUT, timeout)?;
-    Ok(match events {
-        0 => Connect::UnderWay,
-        _ if events & (libc::POLLERR | libc::POLLHUP) != 0 => Connect::Failed,
-        _ => Connect::Done,
-    })
-}
-
-/// ppoll(2): the events of all the sockets together; none after a signal.
-fn poll<const N: usize>(
-    sockets: [Option<BorrowedFd<'_>>; N],
-    events: libc::c_short,
-    timeout: Duration,
-) -> io::Result<libc::c_short> {
-    // The kernel passes over an entry with descriptor -1.
-    let mut polled =
-        sockets.map(|socket| libc::pollfd { fd: socket.map_or(-1, |socket| socket.as_raw_fd()), events, revents: 0 });
+/// ppoll(2).
+#[cfg(not(target_vendor = "apple"))]
+fn poll(polled: &mut [libc::pollfd], timeout: Duration) -> libc::c_int {
     // SAFETY: all zero is a valid timespec; its fields have other types on other platforms, hence no literal.
     let mut time: libc::timespec = unsafe { mem::zeroed() };
     time.tv_sec = timeout.as_secs().min(1_000_000) as _;
     time.tv_nsec = timeout.subsec_nanos() as _;
     // SAFETY: the array and the timespec live through the call; no signal mask.
-    let count = unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, &time, ptr::null()) };
-    if count < 0 {
-        let error = io::Error::last_os_error();
-        return if error.kind() == io::ErrorKind::Interrupted { Ok(0) } else { Err(error) };
-    }
-    Ok(polled.iter().fold(0, |all, polled| all | polled.revents))
+    unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, &time, ptr::null()) }
+}
+
+/// poll(2), to the next millisecond.
+#[cfg(target_vendor = "apple")]
+fn poll(polled: &mut [libc::pollfd], timeout: Duration) -> libc::c_int {
+    let millis = timeout.as_micros().div_ceil(1000).min(1_000_000_000) as libc::c_int;
+    // SAFETY: the array lives through the call.
+    unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, millis) }
 }
 
 /// Room for the control messages asked for: a timestamp, and an error with its sender's address, or three timestamps
@@ -264,7 +272,10 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], errors: bool) -> io::R
     header.msg_iovlen = 1;
     header.msg_control = control.0.as_mut_ptr().cast();
     header.msg_controllen = control.0.len() as _;
-    let flags = libc::MSG_DONTWAIT | if errors { libc::MSG_ERRQUEUE } else { 0 };
+    if errors && linux::MSG_ERRQUEUE == 0 {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    let flags = libc::MSG_DONTWAIT | if errors { linux::MSG_ERRQUEUE } else { 0 };
     // SAFETY: every pointer in the header is to a local or to `buffer`, with its true length, and lives on.
     let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut header, flags) };
     let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
@@ -292,8 +303,8 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], errors: bool) -> io::R
 
 fn note_control(received: &mut Received, level: i32, kind: i32, data: &[u8]) {
     match (level, kind) {
-        (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => received.arrived = timestamp(data),
-        (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
+        (libc::SOL_SOCKET, linux::SCM_TIMESTAMPNS) => received.arrived = timestamp(data),
+        (libc::IPPROTO_IP, linux::IP_RECVERR) | (libc::IPPROTO_IPV6, linux::IPV6_RECVERR) => {
             received.error = extended_error(data);
             received.stamp = stamp(data);
         }
@@ -334,6 +345,9 @@ fn extended_error(data: &[u8]) -> Option<IcmpError> {
 /// The address in a `sockaddr_in` or `sockaddr_in6`: family in host order, port, then IPv4 at 4 or IPv6 at 8.
 fn ip_of(bytes: &[u8]) -> Option<IpAddr> {
     let family = u16::from_ne_bytes(*bytes.first_chunk()?);
+    // Those that have their length in front have the family in one byte behind it.
+    #[cfg(not(target_os = "linux"))]
+    let family = family.to_le() >> 8;
     if i32::from(family) == libc::AF_INET {
         let address: [u8; 4] = *bytes.get(4..)?.first_chunk()?;
         Some(Ipv4Addr::from(address).into())

@@ -358,7 +358,11 @@ fn after_a_storm_of_20_000_slack_gets_one_message_with_exact_counts() {
         })
         .sum();
     let for_slack = ended.log.lines().filter(|line| !line.contains(" GAP ") && !line.contains(" STOP ")).count();
-    assert_eq!(dropped + told + later, for_slack, "{} lines in the log", log.len());
+    // On a slow machine the last two seconds may not do for the last of them; the program says how many.
+    let (were, was) = (" notifications were not delivered", " notification was not delivered");
+    let left =
+        [were, was].iter().find(|word| ended.stderr.contains(**word)).map_or(0, |word| count(&ended.stderr, word));
+    assert_eq!(dropped + told + later + left, for_slack, "{} lines in the log", log.len());
     // Where each target stands: counted once each.
     let head = text.lines().find(|line| line.contains(" target")).unwrap();
     let stands: usize = head.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse::<usize>().ok()).sum();

@@ -12,7 +12,9 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+#[cfg(target_os = "linux")]
+use socket2::SockFilter;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{bind_to, endpoint, icmp_reason, send_failure};
 use crate::clock::Clock;
@@ -388,6 +390,8 @@ fn open(options: &Options, peer: IpAddr, number: u32, identifier: u16) -> io::Re
     let stamped = !raw && version == Version::V6 && sys::want_stamps(socket.as_fd()).is_ok();
     let stamped = Cell::new(stamped.then_some(0));
     if raw {
+        // Elsewhere every reply of the machine is read, and those for others are strays.
+        #[cfg(target_os = "linux")]
         socket.attach_filter(&replies_only(version, identifier))?;
         socket.connect(&endpoint(peer, 0))?;
         // What came before the filter stood is foreign.
@@ -424,6 +428,7 @@ fn no_descriptor(error: &io::Error) -> bool {
 /// Classic BPF (bpf(4)) for a raw socket: echo replies with our identifier, nothing else. Each raw socket gets a copy
 /// of every ICMP packet of the machine, so with many targets this must be settled in the kernel. ICMP errors come
 /// by the error queue, which no filter touches.
+#[cfg(target_os = "linux")]
 fn replies_only(version: Version, identifier: u16) -> Vec<SockFilter> {
     const LDX_IHL: u16 = 0xb1; // X = 4 * (byte[k] & 0x0f)
     const LDX_IMM: u16 = 0x01; // X = k

@@ -42,9 +42,20 @@ pub fn send_failure(error: &io::Error) -> Outcome {
 fn bind_to(socket: &Socket, interface: Option<&Interface>) -> io::Result<()> {
     match interface {
         None => Ok(()),
-        Some(Interface::Name(name)) => socket.bind_device(Some(name.as_bytes())),
+        Some(Interface::Name(name)) => bind_device(socket, name),
         Some(Interface::Address(address)) => socket.bind(&endpoint(*address, 0)),
     }
+}
+
+#[cfg(target_os = "linux")]
+fn bind_device(socket: &Socket, name: &str) -> io::Result<()> {
+    socket.bind_device(Some(name.as_bytes()))
+}
+
+/// Other systems bind to a device by its index, for one family at a time: not built. Errors: always.
+#[cfg(not(target_os = "linux"))]
+fn bind_device(_: &Socket, _: &str) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn endpoint(address: IpAddr, port: u16) -> SockAddr {

@@ -8,10 +8,10 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::icmp::version_of;
-use super::{bind_to, endpoint, icmp_reason, send_failure};
+use super::{bind_device, bind_to, endpoint, icmp_reason, send_failure};
 use crate::clock::Clock;
 use crate::event::{Outcome, Reason, What};
-use crate::sys::{self, Connect};
+use crate::sys;
 use crate::target::Interface;
 
 /// The TCP side of one target.
@@ -61,7 +61,8 @@ impl TcpProbe {
             Err(error) => return send_failure(&error),
         };
         let begin = clock.now();
-        match self.connected(&socket, address, begin + timeout, clock) {
+        // It takes a zero for an error; a millisecond is the least that poll(2) waits.
+        match socket.connect_timeout(&endpoint(address, self.port), timeout.max(Duration::from_millis(1))) {
             Ok(()) => {
                 let rtt = clock.now().saturating_sub(begin);
                 // With nobody listening on a port of the ephemeral range, a socket can be given that very port as
@@ -81,30 +82,10 @@ impl TcpProbe {
         }
     }
 
-    /// Errors: of connect(2) and of the connection, ETIMEDOUT also at the deadline; and what poll(2) can lack.
-    fn connected(&self, socket: &Socket, address: IpAddr, deadline: Duration, clock: &Clock) -> io::Result<()> {
-        match socket.connect(&endpoint(address, self.port)) {
-            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
-            _ => {}
-        }
-        loop {
-            let left = deadline.saturating_sub(clock.now());
-            match sys::wait_connected(socket.as_fd(), left)? {
-                Connect::Done => return Ok(()),
-                Connect::UnderWay if left.is_zero() => return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)),
-                Connect::UnderWay => {}
-                Connect::Failed => {
-                    let error = socket.take_error()?;
-                    return Err(error.unwrap_or_else(|| io::Error::from_raw_os_error(libc::ECONNRESET)));
-                }
-            }
-        }
-    }
-
     /// A socket with all that the options ask for. Errors: descriptors, options, binding: the check is unsent.
     pub fn open(&self, address: IpAddr) -> io::Result<Socket> {
         let domain = Domain::for_address((address, self.port).into());
-        let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         bind_to(&socket, self.interface.as_ref())?;
         // Without it the reasons are fewer: several ICMP errors share an errno.
         let _ = sys::want_errors(socket.as_fd(), version_of(address));
@@ -148,7 +129,7 @@ impl TcpProbe {
         };
         let connected = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)).and_then(|socket| {
             if let Some(Interface::Name(name)) = &self.interface {
-                socket.bind_device(Some(name.as_bytes()))?;
+                bind_device(&socket, name)?;
             }
             socket.bind(&endpoint(source, 0))?;
             UdpSocket::from(socket).connect((address, self.port))
