@@ -52,14 +52,14 @@ lint:
 	done; echo "pure files are pure"
 
 static:
-	contrib/cross/static.sh $(TARGET)
+	contrib/cross/static.sh $(TARGET) $(FEATURES)
 
 # What a binary for another kind of machine does under qemu-user, by the tests that suit every build.
 foreign: static
 	REACH_PROGRAM="$(QEMU) $(abspath $(BUILT)/reachabilitycheck)" $(CARGO) test --locked --test portable
 
 bench:
-	$(CARGO) build --release --locked --no-default-features --target $(TARGET)
+	$(MAKE) static FEATURES=--no-default-features
 	cp $(BUILT)/reachabilitycheck $(BUILT)/reachabilitycheck-http
 	$(MAKE) static
 	REACH_LAB_LIMIT=900 REACH_PROGRAM=$(abspath $(BUILT)/reachabilitycheck) \

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the static musl binary for TARGET: `make static TARGET=...` calls this.
+# static.sh TARGET [OPTION OF CARGO]: builds the static musl binary. `make static TARGET=...` calls this.
 #
 # With the component rust-src the standard library is built too, for size and without what would read debug information: 280 KB
 # less. Else, or with STD=prebuilt, rustup's is used. Where rustup has none (armv7, mipsel, riscv64), musl is built from
@@ -7,6 +7,7 @@
 # from a glibc. C is compiled by Debian's cross gcc (gcc-PREFIX, g++-PREFIX).
 set -eu
 target=$1
+features=${2:-}
 cargo=${CARGO:-cargo}
 out=${CARGO_TARGET_DIR:-target}
 flags=
@@ -34,7 +35,7 @@ build() {
         export RUSTC_BOOTSTRAP=1
         set -- -Z build-std=std,panic_unwind -Z build-std-features=optimize_for_size
     fi
-    "$cargo" build --release --locked --target "$target" "$@"
+    "$cargo" build --release --locked --target "$target" ${features:+"$features"} "$@"
     # Of this machine's kind: does it start?
     [ "$gcc" != cc ] || "$out/$target/release/reachabilitycheck" --version >/dev/null
     ls -l "$out/$target/release/reachabilitycheck"
