@@ -15,6 +15,7 @@
 
 pub mod dns;
 pub mod far;
+pub mod openwrt;
 pub mod packet;
 pub mod run;
 pub mod service;
