@@ -47,6 +47,7 @@ const WATCHING: &[Rule] = &[
     ("if reachabilitycheck ", run_in_a_script),
     ("reachabilitycheck --slack-url-file ", tell_slack),
     ("reachabilitycheck --metrics ", write_metrics),
+    ("reachabilitycheck --page ", write_page),
     ("reachabilitycheck --heartbeat ", give_signs_of_life),
 ];
 
@@ -236,7 +237,6 @@ const STAND_INS: &[(&str, &str)] = &[
         *) exit 2 ;;
         esac"#,
     ),
-    ("service", r#""/etc/init.d/$1" "$2""#),
     ("logread", r#"echo "logread $*" >>"$HERE/told""#),
 ];
 
@@ -426,6 +426,13 @@ fn write_metrics(place: &Place, line: &str) {
     });
     let left: Vec<_> = fs::read_dir(Path::new(file).parent().unwrap()).unwrap().collect();
     assert_eq!(left.len(), 1, "{left:?}");
+}
+
+/// Into the test's own directory, not where others of this machine look.
+fn write_page(place: &Place, line: &str) {
+    let file = place.dir.path().join("status.html");
+    let line = line.replace("/tmp/status.html", file.to_str().unwrap());
+    place.watch(&line, |_| fs::read_to_string(&file).is_ok_and(|page| page.contains("The target is up")));
 }
 
 /// With `--ca-file` more: the stand-in's certificate is no known authority's.
