@@ -90,7 +90,13 @@ impl Config {
         let state = typed.state.clone().or_else(|| Some(beside(log.as_ref()?, "state")));
         let state = state.filter(|_| !typed.no_state);
         let history = state.as_ref().filter(|_| typed.page.is_some()).map(|state| beside(state, "history"));
-        let named = [("--log", &log), ("--state", &state), ("--metrics", &typed.metrics), ("--page", &typed.page)];
+        let named = [
+            ("--log", &log),
+            ("--state", &state),
+            ("--metrics", &typed.metrics),
+            ("--page", &typed.page),
+            ("the history of --page", &history),
+        ];
         for (index, (one, file)) in named.iter().enumerate() {
             if let Some((other, _)) = named[..index].iter().find(|(_, other)| file.is_some() && other == file) {
                 return Err(format!("{other} and {one} name the same file; name two"));

@@ -260,7 +260,12 @@ impl Track {
     /// Everything from `from` to `to`, in Unix time; a slice that reaches into it counts as a whole.
     pub fn total(&self, from: u64, to: u64) -> Total {
         let mut total = Total::default();
+        // A coarse slice may reach into the day, and yet tell only of what was before the fine ones.
+        let fine_enough = self.fine.front().is_some_and(|(number, _)| u64::from(*number) * u64::from(FINE) <= from);
         for (slices, width) in [(&self.coarse, u64::from(COARSE)), (&self.fine, u64::from(FINE))] {
+            if fine_enough && width == u64::from(COARSE) {
+                continue;
+            }
             let first = slices.partition_point(|(number, _)| (u64::from(*number) + 1) * width <= from);
             let within = slices.iter().skip(first).take_while(|(number, _)| u64::from(*number) * width <= to);
             within.for_each(|(_, slice)| total.add(slice));
@@ -549,7 +554,7 @@ impl History {
             let to = track.fine.partition_point(|(number, _)| *number <= through);
             track.fine.range(from..to.max(from))
         });
-        let mut lines = if self.named == self.tracks.len() || slices.is_empty() { String::new() } else { self.names() };
+        let mut lines = if self.named == self.tracks.len() { String::new() } else { self.names() };
         lines.push_str(&slices);
         let told = self.told.iter().skip(self.told.len() - self.told_unsaved);
         lines.extend(told.map(|item| sealed(&item_value(item))));
@@ -594,6 +599,24 @@ mod tests {
     use super::*;
     use crate::event::{Failure, What};
     use crate::judge::Ongoing;
+
+    #[test]
+    fn what_was_before_the_day_is_not_counted_into_it() {
+        // An outage of twenty minutes, 26 hours ago, in a coarse slice that reaches into the day; then all was well.
+        let begin = NOON / u64::from(COARSE) * u64::from(COARSE);
+        let end = begin + 24 * 3600 + 2 * 3600 + 3000;
+        let mut track = Track::default();
+        for number in number_of(begin, FINE)..number_of(end, FINE) {
+            track.change(number, |slice| {
+                slice.know(300, FINE);
+                if u64::from(number) * 300 < begin + 1200 {
+                    slice.down(300);
+                }
+            });
+        }
+        let total = track.total(end - 86400, end);
+        assert_eq!((total.known, total.down), (86400, 0));
+    }
 
     /// 2026-11-22T13:25:00Z, where a fine slice begins.
     const NOON: u64 = 1_795_353_900;

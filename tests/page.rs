@@ -220,7 +220,7 @@ fn what_is_down_comes_first_and_the_history_survives() {
     // A minute that nobody watched would be known if the gap were filled.
     thread::sleep(Duration::from_secs(2));
     let monitor = start(&dir, &[&service.target("well"), DEAD]);
-    assert!(shows(&dir, "id=as-of"));
+    assert!(wait_until(LONG, || !dir.read("page.html").contains("The monitor was stopped then")));
     let page = dir.read("page.html");
     assert!(page.contains("Monitoring stops: SIGINT"), "{page}");
     assert_eq!(page.matches("is failing on port 1").count(), 1, "told twice: {page}");
@@ -232,6 +232,22 @@ fn what_is_down_comes_first_and_the_history_survives() {
     assert_eq!((ended.code, ended.stderr.lines().count()), (Some(0), 1), "{ended:#?}");
     assert!((well + 1..well + 60).contains(&known(&dir, "well")), "{} after {well}", known(&dir, "well"));
     assert_eq!(known(&dir, "dead"), dead, "not watched by the last run");
+    assert!(!dir.path().join("reachability.history.damaged").exists());
+}
+
+/// Each run saves once soon after its start, when there may be nothing to say yet, and at the end.
+#[test]
+fn targets_that_come_and_go_leave_the_history_whole() {
+    let (dir, service) = (Arc::new(TempDir::new()), Service::start());
+    let (a, b) = (service.target("a"), service.target("b"));
+    for targets in [&[&a][..], &[&a, &b], &[&b, &a], &[&b], &[&a, &b]] {
+        fs::remove_file(dir.path().join("page.html")).unwrap_or_default();
+        let monitor = start(&dir, &targets.iter().map(|target| target.as_str()).collect::<Vec<_>>());
+        assert!(shows(&dir, "id=as-of"));
+        let ended = monitor.stop();
+        assert_eq!((ended.code, ended.stderr.lines().count()), (Some(0), 1), "{ended:#?}");
+    }
+    assert!(known(&dir, "a") >= 4 && known(&dir, "b") >= 4);
     assert!(!dir.path().join("reachability.history.damaged").exists());
 }
 
@@ -291,6 +307,16 @@ fn places_that_cannot_be_written_are_found_at_the_start() {
     let ended = run("nowhere/page.html");
     assert_eq!(ended.code, Some(2));
     assert!(ended.stderr.contains("--page: nowhere/page.html cannot be written: No such file"), "{}", ended.stderr);
+    // A device would be replaced, and be gone.
+    symlink("/dev/null", dir.path().join("device")).unwrap();
+    let ended = run("device");
+    assert!(ended.stderr.contains("cannot be written: it is not a regular file"), "{}", ended.stderr);
+    assert!(dir.path().join("device").is_symlink());
+    for (option, same) in [("--log", HISTORY), ("--metrics", "page.html")] {
+        let ended = Monitor::with(&[DEAD, "-q", option, same, "--page", "page.html"]).dir(&dir).run();
+        assert_eq!(ended.code, Some(2));
+        assert!(ended.stderr.contains("name the same file; name two"), "{}", ended.stderr);
+    }
     // Another's file must not be written through a link.
     dir.write("theirs", "precious");
     symlink("theirs", dir.path().join("page.html.new")).unwrap();

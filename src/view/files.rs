@@ -258,8 +258,11 @@ fn begin(path: &Path) -> io::Result<(PathBuf, File)> {
 
 /// Can the file be replaced? Errors: why not; the caller exits with 2.
 pub fn try_place(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
+    match fs::metadata(path) {
+        Ok(about) if about.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+        // A device or a pipe would be gone: the new file takes the place of the old.
+        Ok(about) if !about.is_file() => return Err(io::Error::other("it is not a regular file")),
+        _ => {}
     }
     begin(path).and_then(|(beside, _)| fs::remove_file(beside))
 }
