@@ -78,6 +78,8 @@ pub enum What {
     NoFamily,
     /// The name has no address (yet).
     CannotResolve,
+    /// An outage from before the start, of which no check has failed since.
+    NotYetSeen,
     /// Any other errno.
     Errno(i32),
 }
@@ -134,6 +136,7 @@ impl fmt::Display for What {
             What::MessageTooLong => "message too long for the path",
             What::NoFamily => "address family not supported here",
             What::CannotResolve => "cannot resolve",
+            What::NotYetSeen => "from before the start, not checked since",
             What::Errno(errno) => {
                 return write!(f, "{}", std::io::Error::from_raw_os_error(*errno));
             }

@@ -117,7 +117,7 @@ struct Outage {
 }
 
 fn silence(failure: Failure) -> bool {
-    failure.reason.what == What::NoAnswer
+    matches!(failure.reason.what, What::NoAnswer | What::NotYetSeen)
 }
 
 impl Judge {
@@ -137,7 +137,7 @@ impl Judge {
     /// A target of which this is known from before: the loss last told, and the outage that goes on, if there is one.
     /// Its sample is empty: those checks are too old to tell.
     pub fn resume(rules: Rules, told: Loss, down: Option<Resumed>) -> Judge {
-        let failure = Failure { reason: What::NoAnswer.into(), sent: true };
+        let failure = Failure { reason: What::NotYetSeen.into(), sent: true };
         let outage = down.map(|Resumed { since, reminded, failed }| Outage {
             run: Run { since, failed, in_sample: 0, failure },
             recovered: 0,

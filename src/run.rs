@@ -165,8 +165,12 @@ enum End {
 
 fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }: Places) -> Result<u8, String> {
     let clock = Clock::start();
-    let mut signals =
-        Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| format!("cannot take signals: {error}"))?;
+    let once = config.count.is_some();
+    let reloads = !once && typed.files.iter().any(|file| file.as_os_str() != "-");
+    // Started by nohup(1) it goes on when the terminal goes away.
+    let hangup = (reloads || !hangup_is_ignored()).then_some(SIGHUP);
+    let mut signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup))
+        .map_err(|error| format!("cannot take signals: {error}"))?;
     let handle = signals.handle();
     let on_closed = handle.clone();
     let no_thread = |error| format!("cannot start a thread: {error}");
@@ -200,7 +204,6 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
     listeners.extend(status.as_ref().map(|status| status.latest.listener()));
     let refusal = Arc::new(Mutex::new(None));
     let (told, on_refusal) = (Arc::clone(&refusal), handle.clone());
-    let once = config.count.is_some();
     let sinks = Sinks {
         memory,
         outbox,
@@ -262,7 +265,6 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
     // A terminal that goes away ends a run that was started by hand, and one that showed its table there; else one with a
     // file of targets is told to read it again.
     let gone = || on_terminal && sys::window(io::stdout().as_fd()).is_none();
-    let reloads = !once && typed.files.iter().any(|file| file.as_os_str() != "-");
     let end = loop {
         match signals.forever().next() {
             Some(SIGHUP) if reloads && !gone() => match configure(typed) {
@@ -317,7 +319,7 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
     };
     // From here on a signal says: no more commands.
     let hurry = Arc::<AtomicBool>::default();
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
         let _ = flag::register(signal, Arc::clone(&hurry));
     }
     let waiting = writer.waiting();
@@ -338,6 +340,8 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
     if let Some(files) = files {
         files.finish(LAST_LINES);
     }
+    // The summary needs a place in the queue.
+    screen.flush(LAST_LINES);
     screen.hide();
     if config.output != Output::Quiet {
         screen.out(match config.json {
@@ -351,9 +355,16 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
         End::Refused(why) => {
             Err(format!("Slack refuses the webhook: {why}; mend it, or leave it out to run without Slack"))
         }
-        End::AllChecksDone if !well => Ok(NOT_WELL),
+        End::AllChecksDone | End::StdoutClosed if once && !well => Ok(NOT_WELL),
         _ => Ok(0),
     }
+}
+
+/// Were we started with SIGHUP ignored (proc(5), SigIgn)? Where that cannot be known, not.
+fn hangup_is_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (SIGHUP - 1) & 1 == 1)
 }
 
 /// Shows notifications on stdout: log lines, or JSON.

@@ -279,8 +279,18 @@ impl Shared {
 
     /// The writer hangs in a POST at the end of the program: what it has not seen yet goes to disk from here.
     fn rescue(&self, words: &LastWords) {
-        let (Ok(inbox), Ok(mut desk)) = (self.inbox.try_lock(), self.desk.try_lock()) else {
+        let Ok(inbox) = self.inbox.try_lock() else {
             return;
+        };
+        // Others look at the desk too, for a moment; only a disk that hangs keeps it.
+        let mut tries = 0;
+        let mut desk = loop {
+            match self.desk.try_lock() {
+                Ok(desk) => break desk,
+                Err(_) if tries == 10 => return,
+                Err(_) => tries += 1,
+            }
+            thread::sleep(Duration::from_millis(20));
         };
         let events: Vec<Event> = inbox
             .try_iter()

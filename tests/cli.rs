@@ -1023,6 +1023,39 @@ fn a_broken_pipe_ends_it_quietly() {
     assert_eq!((ended.stderr.as_str(), ended.stdout.lines().count()), ("status 0\n", 1));
 }
 
+/// What a script behind a pipe learns by its `pipefail`.
+#[test]
+fn a_broken_pipe_does_not_hide_that_a_counted_target_is_down() {
+    let (_kept, shut) = closed_port();
+    let script = "( \"$@\"; echo \"status $?\" >&2 ) | head -n 1";
+    let ended = end("down", shell(script, &[&shut, "-v", "-n", "1000000", "-i", "10ms"]));
+    assert_eq!(ended.stderr, format!("{OFF}status 1\n"), "{}", ended.stdout);
+}
+
+/// More lines than may wait, and a reader that comes late: the summary is there all the same.
+#[test]
+fn a_slow_reader_gets_the_summary() {
+    let at = open_port();
+    let targets: Vec<String> = (0..100).map(|number| format!("t{number}={at}")).collect();
+    let mut args = vec!["--no-log", "-v", "-n", "60", "-i", "10ms"];
+    args.extend(targets.iter().map(String::as_str));
+    let ended = end("slow", shell("( \"$@\"; echo \"status $?\" >&2 ) | ( sleep 2; cat )", &args));
+    let summaries = ended.stdout.lines().filter(|line| line.contains(" : xmt/rcv/%loss = ")).count();
+    assert_eq!(summaries, 100, "{}", ended.stderr);
+    assert!(ended.stderr.ends_with("status 0\n"), "{}", ended.stderr);
+}
+
+/// As nohup(1) starts it.
+#[test]
+fn a_hangup_that_was_ignored_stays_so() {
+    let mut monitor = shell("trap '' HUP; exec \"$@\"", &[&open_port(), "-i", "50ms"]).start();
+    assert!(monitor.wait_log(" START ", LONG));
+    monitor.signal(libc::SIGHUP);
+    thread::sleep(Duration::from_millis(300));
+    assert!(monitor.running(), "{:#?}", monitor.output());
+    assert_eq!(monitor.stop().code, Some(0));
+}
+
 /// Streams that are closed or full: the checks, the log and the exit status are as ever, and nothing that was meant for
 /// a stream gets into a file or socket that has its number.
 #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread::{self, ThreadId};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub mod files;
 pub mod json;
@@ -136,9 +136,18 @@ impl Screen {
 
     /// Waits until what was given so far is shown, for `limit` at most.
     pub fn flush(&self, limit: Duration) {
+        let until = Instant::now() + limit;
         let (shown, wait) = mpsc::sync_channel(1);
-        self.put(Line::Flush(shown));
-        let _ = wait.recv_timeout(limit);
+        let mut line = Line::Flush(shown);
+        // While the queue is full there is all the more to wait for.
+        while let Err(TrySendError::Full(back)) = self.lines.try_send(line) {
+            if Instant::now() >= until {
+                return;
+            }
+            line = back;
+            thread::sleep(Duration::from_millis(10));
+        }
+        let _ = wait.recv_timeout(until.saturating_duration_since(Instant::now()));
     }
 
     fn put(&self, line: Line) {
