@@ -134,9 +134,11 @@ impl Fleet {
     /// Raises the limit of descriptors, and shares out those that the targets leave. Errors: they do not even suffice for
     /// a socket each. (A TCP target has one while it connects; if there is none, that check is unsent.)
     fn share_descriptors(&mut self, targets: &[Arc<Target>]) -> Result<(), String> {
-        let limit = sys::raise_descriptor_limit();
-        let fit = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(OTHER_DESCRIPTORS);
         let icmp = targets.iter().filter(|target| target.is_icmp()).count();
+        // In an outage a target has three sockets.
+        let wanted = OTHER_DESCRIPTORS + targets.len() + 2 * icmp;
+        let limit = sys::raise_descriptor_limit(wanted as u64);
+        let fit = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(OTHER_DESCRIPTORS);
         if icmp > fit {
             return Err(format!(
                 "{fit} of {icmp} ICMP targets fit: each needs a file descriptor, and the limit is {limit}; raise it \

@@ -160,8 +160,9 @@ pub fn stop() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Raises the limit of open descriptors as far as this process may, and returns it.
-pub fn raise_descriptor_limit() -> u64 {
+/// Raises the limit of open descriptors to so many, as far as this process may, and returns it. No further than needed:
+/// what `--exec` runs inherits it, and some programs close every descriptor up to it.
+pub fn raise_descriptor_limit(wanted: u64) -> u64 {
     // SAFETY: all zero is a valid rlimit.
     let mut limit: libc::rlimit = unsafe { mem::zeroed() };
     // SAFETY: the struct lives through both calls, which read or write it whole.
@@ -169,7 +170,8 @@ pub fn raise_descriptor_limit() -> u64 {
         if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 {
             return u64::MAX;
         }
-        let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+        let raised = limit.rlim_cur.max(limit.rlim_max.min(wanted as _));
+        let raised = libc::rlimit { rlim_cur: raised, ..limit };
         if libc::setrlimit(libc::RLIMIT_NOFILE, &raised) == 0 {
             limit = raised;
         }

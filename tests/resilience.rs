@@ -74,3 +74,17 @@ lab_test!(an_identifier_that_a_nat_forgot_is_told_from_an_outage, ["raw"], |lab|
         assert_eq!(ended.log.matches(" DOWN ").count(), args.len() - 8, "{sockets}: {}", ended.log);
     }
 });
+
+lab_test!(a_stale_session_heals_also_where_descriptors_are_scarce, |lab| {
+    lab.dgram();
+    // The timeout is longer than the interval: answers that may be on their way stand against a fresh identifier.
+    for limit in ["33", "34", "64"] {
+        lab.far.forget();
+        lab.far.on("10.9.0.5", nat(10..10));
+        let script = format!("ulimit -n {limit}; exec \"$@\"");
+        let args = ["nat=10.9.0.5", "-i", "50ms", "-w", "250ms", "-ct", "3"];
+        let mut monitor = Monitor::with(&args).under(&["sh", "-c", &script, "sh"]).start();
+        assert!(monitor.wait_log(" UP nat ", LONG), "{limit}: {:#?}", monitor.output());
+        monitor.stop();
+    }
+});

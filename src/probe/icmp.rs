@@ -47,6 +47,8 @@ pub struct IcmpProbe<'a> {
     /// have grown deaf to.
     witness: Option<Box<IcmpSocket>>,
     asked: Option<Box<Asked>>,
+    /// Since the last answer a fresh identifier was put off, as there was no descriptor for it.
+    denied: bool,
     /// Sockets opened so far.
     opened: u32,
     /// Keyed hash (SipHash with a random key from the kernel): cookies and identifiers that nobody can guess.
@@ -152,6 +154,7 @@ impl<'a> IcmpProbe<'a> {
             retired: None,
             witness: None,
             asked: None,
+            denied: false,
             opened: 0,
             random: RandomState::new(),
             buffer: vec![0; wire::HEADER + options.length + ROOM].into_boxed_slice(),
@@ -191,7 +194,11 @@ impl<'a> IcmpProbe<'a> {
             self.retire(flight);
             // Two sockets wait already. The older one's answers are given up: the new address matters more.
             if self.current.is_some() {
-                self.retired = self.current.take();
+                let permit = self.retired.take().and_then(|older| older.permit).or_else(|| self.spare.take());
+                self.retired = self.current.take().filter(|_| permit.is_some());
+                if let Some(retired) = &mut self.retired {
+                    retired.permit = permit;
+                }
             }
         }
         if flight.is_waiting() && self.current.as_deref().is_some_and(source_is_gone) {
@@ -201,7 +208,8 @@ impl<'a> IcmpProbe<'a> {
             self.opened = self.opened.wrapping_add(1);
             let identifier = self.random.hash_one(("identifier", self.opened)) as u16;
             self.current = Some(Box::new(open(self.options, peer, self.opened, identifier)?));
-            if down {
+            // An earlier one whose check waits to be judged is kept: its socket may be the one that answers.
+            if down && self.asked.is_none() {
                 self.ask_witness(number, peer, flight.timeout(), clock);
             }
         }
@@ -242,15 +250,23 @@ impl<'a> IcmpProbe<'a> {
         let Some(mut socket) = self.current.take() else {
             return;
         };
+        // What it waited for may have been judged since the last read.
+        let done = self.retired.take_if(|socket| !waits(socket));
+        self.witness = done.filter(|socket| socket.answered).or(self.witness.take());
         let (is_awaited, kept) = (waits(&socket), socket.answered);
         if is_awaited || kept {
             socket.permit = self.spare.take();
         }
+        if is_awaited && socket.permit.is_none() {
+            // The hint about a stale NAT session is worth less than a fresh identifier.
+            self.asked = None;
+            socket.permit = self.witness.take().and_then(|witness| witness.permit);
+        }
         match socket.permit {
             Some(_) if is_awaited => self.retired = Some(socket),
             Some(_) if kept => self.witness = Some(socket),
-            // No descriptor for another: the answers on their way matter more than a fresh identifier.
-            None if is_awaited => self.current = Some(socket),
+            // No descriptor for another: the answers on their way matter more than a fresh identifier, but not for ever.
+            None if is_awaited && !std::mem::replace(&mut self.denied, true) => self.current = Some(socket),
             _ => {}
         }
     }
@@ -277,6 +293,7 @@ impl<'a> IcmpProbe<'a> {
                 arrived = last.or(arrived);
             }
         }
+        self.denied &= arrived.is_none();
         self.quick = match (arrived, waited) {
             (Some(arrived), Some(waited)) => arrived <= waited,
             (Some(_), None) => self.quick,

@@ -68,7 +68,7 @@ impl TcpProbe {
                 // With nobody listening on a port of the ephemeral range, a socket can be given that very port as
                 // its own and connect to itself (RFC 9293 section 3.5, simultaneous open).
                 let own = socket.local_addr().ok().and_then(|own| own.as_socket());
-                if own != Some((address, self.port).into()) {
+                if own.is_none_or(|own| (own.ip(), own.port()) != (address, self.port)) {
                     return Outcome::Answered(rtt);
                 }
                 // Reset, or the port would stay in TIME_WAIT, and who shall listen there could not.
