@@ -52,7 +52,7 @@ lint:
 	done; echo "pure files are pure"
 
 static:
-	contrib/cross/static.sh $(TARGET) $(FEATURES)
+	contrib/cross/static.sh $(strip $(TARGET) $(FEATURES))
 
 # What a binary for another kind of machine does under qemu-user, by the tests that suit every build.
 foreign: static

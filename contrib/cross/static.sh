@@ -41,6 +41,9 @@ build() {
     ls -l "$out/$target/release/reachabilitycheck"
 }
 
+# Cargo passes over the flags of a target where there are flags for all.
+unset RUSTFLAGS
+[ -z "${MUSL:-}" ] || MUSL=$(cd "$MUSL" && pwd)
 gcc=$prefix-gcc
 if [ "$(uname -m)" = "${target%%-*}" ]; then
     gcc=cc
