@@ -83,25 +83,24 @@ impl Monitor {
     /// Starts the thread; it calls `done` when it ends: after the last check of `--count`, or stopped. Errors: no thread could be
     /// made (RLIMIT_NPROC, memory); the caller says how many fit and exits with 2.
     pub fn spawn(self, done: impl FnOnce() + Send + 'static) -> std::io::Result<Thread> {
-        let judge = self.resume();
         // An outage from before is shown from the start.
-        self.stats.show(&judge, self.clock.now());
+        self.stats.show(&self.resume(), self.clock.now());
         // The kernel shows 15 bytes of it.
         let name: String = self.target.name.chars().take(15).collect();
         // Boxed: what a thread is started with is copied about on its stack.
-        let watch = Box::new((self, judge, done));
+        let watch = Box::new((self, done));
         thread::Builder::new()
             .name(name)
             .stack_size(STACK)
             .spawn(move || {
-                watch.0.run(watch.1);
-                end(watch.2);
+                watch.0.run();
+                end(watch.1);
             })
             .map(|handle| handle.thread().clone())
     }
 
-    fn run(&self, judge: Judge) {
-        let mut progress = self.start(judge);
+    fn run(&self) {
+        let mut progress = self.start();
         // After a panic the target is watched on, with what was judged so far; checks on their way are forgotten.
         keep_running(
             || match self.target.check {
@@ -117,7 +116,7 @@ impl Monitor {
 
     // These are not part of `run`, and all is shallow: a target's thread is to do with one page of stack.
     #[inline(never)]
-    fn start(&self, judge: Judge) -> Progress {
+    fn start(&self) -> Progress {
         if let Source::Name(lookup) = &self.source {
             lookup.wait_for_first(self.target.options.timeout);
         }
@@ -125,7 +124,7 @@ impl Monitor {
         let start = self.clock.now().max(self.first);
         Progress {
             schedule: Schedule::new(start, self.target.options.interval),
-            judge,
+            judge: self.resume(),
             number: 0,
             version: 0,
             addresses: match self.source {
