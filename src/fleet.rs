@@ -115,15 +115,22 @@ impl Fleet {
                     done();
                 }
             });
-            let thread = thread.map_err(|error| {
-                before.values().for_each(Watched::stop);
-                self.show();
-                let count = targets.len();
-                format!(
-                    "{index} of {count} targets fit: no thread for another: {error}; threads are limited by ulimit -u, \
-                     memory, and the pids.max of the cgroup (TasksMax= of systemd)"
-                )
-            })?;
+            let thread = match thread {
+                Ok(thread) => thread,
+                Err(error) => {
+                    // What is watched already and stands further down goes on.
+                    let (stay, go): (Vec<_>, Vec<_>) =
+                        before.into_values().partition(|watched| targets[index..].contains(&watched.target));
+                    go.iter().for_each(Watched::stop);
+                    self.watched.extend(stay);
+                    self.show();
+                    let (fit, count) = (self.watched.len(), targets.len());
+                    return Err(format!(
+                        "{fit} of {count} targets fit: no thread for another: {error}; threads are limited by ulimit -u, \
+                         memory, and the pids.max of the cgroup (TasksMax= of systemd)"
+                    ));
+                }
+            };
             self.watched.push(Watched { target: Arc::clone(target), stats, stop, thread });
         }
         before.values().for_each(Watched::stop);
