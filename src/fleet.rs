@@ -119,10 +119,12 @@ impl Fleet {
                 Ok(thread) => thread,
                 Err(error) => {
                     // What is watched already and stands further down goes on.
-                    let (stay, go): (Vec<_>, Vec<_>) =
-                        before.into_values().partition(|watched| targets[index..].contains(&watched.target));
-                    go.iter().for_each(Watched::stop);
-                    self.watched.extend(stay);
+                    for watched in before.into_values() {
+                        match targets[index..].contains(&watched.target) {
+                            true => self.watched.push(watched),
+                            false => watched.stop(),
+                        }
+                    }
                     self.show();
                     let (fit, count) = (self.watched.len(), targets.len());
                     return Err(format!(
