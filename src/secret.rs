@@ -1,10 +1,10 @@
-//! The webhook's URL, which must be shown nowhere. Pure.
+//! URLs that must be shown nowhere: of the webhook, the heartbeat, Alertmanager. Pure.
 
 use std::fmt;
 
 use crate::target::digits;
 
-/// A webhook URL. Whoever has it can post to the channel, so it is kept out of output, log, errors and state: it
+/// Such a URL. Whoever has it can post in our name, so it is kept out of output, log, errors and state: it
 /// has no `Display`, `Debug` hides it, and [`Secret::expose`] shows in a search where it is used.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);

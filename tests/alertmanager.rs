@@ -362,7 +362,7 @@ fn a_killed_monitor() {
     let dir = Arc::new(TempDir::new());
     let start = || {
         let setup = monitor(&service, "box", &[&member.url()]).dir(&dir);
-        setup.env("REACHABILITYCHECK_TEST_ALERT_SECONDS", "10").start()
+        setup.env("REACHABILITYCHECK_TEST_ALERT_MS", "10000").start()
     };
     let first = start();
     assert!(wait_until(LONG, || first.log().contains(" START ")));

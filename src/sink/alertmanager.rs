@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::http::{self, Answer, Http};
 use crate::alerts::{Ledger, Pace};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::outbox::Refused;
 use crate::stats::Board;
 use crate::sync::{keep_running, lock};
@@ -120,21 +120,9 @@ impl Alertmanager {
     }
 }
 
-#[cfg(not(debug_assertions))]
 fn pace() -> Pace {
-    Pace::default()
-}
-
-/// For the tests, in debug builds only: how many seconds an alert holds that is not told again.
-#[cfg(debug_assertions)]
-fn pace() -> Pace {
-    let asked = std::env::var("REACHABILITYCHECK_TEST_ALERT_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
-    let short = |seconds| Pace {
-        repeat: Duration::from_secs(seconds) / 5,
-        hold: Duration::from_secs(seconds),
-        ..Pace::default()
-    };
-    asked.map_or_else(Pace::default, short)
+    let hold = clock::or_for_tests(Pace::default().hold, "REACHABILITYCHECK_TEST_ALERT_MS");
+    Pace { repeat: hold / 5, hold, ..Pace::default() }
 }
 
 impl Bell {
