@@ -19,9 +19,6 @@ use crate::target::{Check, Family, Host, Target, shown, shown_path};
 use crate::view::files;
 use crate::wire::Version;
 
-/// More ICMP targets than this should not be on raw sockets.
-const MANY_RAW: usize = 300;
-
 /// May this process send what the ICMP targets need? Errors: one line with both cures; the caller exits with 2. Anything
 /// but a missing right (no IPv6 in the kernel, no descriptor) may pass, and shows as unsent checks. Ok: what is to be said
 /// of many targets on raw sockets.
@@ -42,10 +39,10 @@ pub fn may_send(targets: &[Target]) -> Result<Option<String>, String> {
         }
     }
     let count = icmp().count();
-    Ok((raw && count > MANY_RAW).then(|| {
+    Ok((raw && count > icmp::CROWD).then(|| {
         format!(
-            "{count} ICMP targets on raw sockets, and the kernel shows each packet to every one of them; ping sockets cost \
-             far less: sysctl -w net.ipv4.ping_group_range=\"0 2147483647\""
+            "{count} ICMP targets on raw sockets: each is opened anew for each check, as the kernel shows every packet to all \
+             that are open; ping sockets cost less: sysctl -w net.ipv4.ping_group_range=\"0 2147483647\""
         )
     }))
 }

@@ -8,11 +8,11 @@ use std::thread::Thread;
 
 use crate::clock::Clock;
 use crate::monitor::{Monitor, Source};
+use crate::probe::icmp::{CROWD, Common};
 use crate::resolver::Resolver;
 use crate::schedule::spread;
 use crate::state::Known;
 use crate::stats::{Board, Stats};
-use crate::sync::Pool;
 use crate::sys;
 use crate::target::{Host, Target};
 use crate::view::Verbose;
@@ -32,8 +32,9 @@ pub struct Fleet {
     keep: usize,
     resolver: Resolver,
     watched: Vec<Watched>,
-    /// Descriptors for sockets beyond one a target, and how many there are of them in all.
-    spare: (Arc<Pool>, isize),
+    common: Arc<Common>,
+    /// How many spare descriptors there are in all.
+    spare: isize,
     /// With `--count`: targets that are not done.
     left: Arc<AtomicUsize>,
 }
@@ -56,8 +57,8 @@ impl Fleet {
         (board, keep): (Arc<Board>, usize),
     ) -> Fleet {
         let resolver = Resolver::new(clock);
-        let (watched, spare, left) = (Vec::new(), Default::default(), Arc::default());
-        Fleet { clock, events, verbose, count, board, keep, resolver, watched, spare, left }
+        let (watched, common, left) = (Vec::new(), Arc::default(), Arc::default());
+        Fleet { clock, events, verbose, count, board, keep, resolver, watched, common, spare: 0, left }
     }
 
     /// Watches exactly these targets from now on: those that are watched already, with the same options, go on with
@@ -104,7 +105,7 @@ impl Fleet {
                 verbose: self.verbose.clone(),
                 known,
                 stats: Arc::clone(&stats),
-                spare: Arc::clone(&self.spare.0),
+                common: Arc::clone(&self.common),
                 count: self.count,
                 first: start + spread(index, targets.len(), target.options.interval),
                 stop: Arc::clone(&stop),
@@ -155,8 +156,9 @@ impl Fleet {
             ));
         }
         let spare = isize::try_from(fit.saturating_sub(targets.len())).unwrap_or(isize::MAX);
-        self.spare.0.add(spare - self.spare.1);
-        self.spare.1 = spare;
+        self.common.spare.add(spare - self.spare);
+        self.spare = spare;
+        self.common.is_crowd.store(icmp > CROWD, Ordering::Relaxed);
         Ok(())
     }
 

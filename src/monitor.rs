@@ -12,13 +12,13 @@ use crate::clock::Clock;
 use crate::event::{Check, Event, Outcome, Subject, What};
 use crate::flight::Flight;
 use crate::judge::{Judge, Resumed, Rules};
-use crate::probe::icmp::IcmpProbe;
+use crate::probe::icmp::{Common, IcmpProbe};
 use crate::probe::tcp::TcpProbe;
 use crate::resolver::Lookup;
 use crate::schedule::{Schedule, Slot};
 use crate::state::Known;
 use crate::stats::Stats;
-use crate::sync::{Pool, keep_running};
+use crate::sync::keep_running;
 use crate::target::{self, Target};
 use crate::view::{Verbose, json, verbose};
 use crate::writer::Message;
@@ -57,8 +57,8 @@ pub struct Monitor {
     pub known: Known,
     /// Its counts.
     pub stats: Arc<Stats>,
-    /// Descriptors for sockets beyond the one of the target.
-    pub spare: Arc<Pool>,
+    /// What it shares with the others.
+    pub common: Arc<Common>,
     /// With `--count`: so many checks.
     pub count: Option<u64>,
     /// When its first check is due.
@@ -155,7 +155,7 @@ impl Monitor {
 
     #[inline(never)]
     fn run_icmp(&self, progress: &mut Progress) {
-        let mut probe = IcmpProbe::new(&self.target.options, Arc::clone(&self.spare));
+        let mut probe = IcmpProbe::new(&self.target.options, Arc::clone(&self.common));
         let mut flight = Flight::new(self.target.options.timeout);
         loop {
             // Taken before the socket is read: whatever came before this moment has then been seen.

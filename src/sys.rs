@@ -13,20 +13,33 @@ use std::time::{Duration, SystemTime};
 
 use crate::wire::Version;
 
-/// A datagram, or an entry of the error queue.
+/// A datagram.
 #[derive(Clone, Copy, Debug)]
 pub struct Received {
     /// Bytes written to the buffer. A longer datagram was cut.
     pub length: usize,
-    /// Who sent it. None on a connected socket's error queue.
+    /// Who sent it.
     pub from: Option<IpAddr>,
     /// When the kernel received it, by the wall clock.
     pub arrived: Option<SystemTime>,
-    /// From the error queue: the ICMP error.
-    pub error: Option<IcmpError>,
-    /// From the error queue: how far a datagram of ours came.
-    pub stamp: Option<Stamp>,
 }
+
+/// An entry of the error queue.
+#[derive(Clone, Copy, Debug)]
+pub enum Entry {
+    /// Of a host, or of this machine's ICMP, with the beginning of what it quotes: our message.
+    Error(IcmpError, [u8; QUOTED]),
+    /// How far a datagram of ours came.
+    Stamp(Stamp),
+    /// Nothing that we want to know.
+    Other,
+}
+
+/// An echo's header.
+const QUOTED: usize = 8;
+
+/// So many entries of an error queue are taken by one call.
+pub const ENTRIES: usize = 4;
 
 /// News of a datagram that was sent: `SOF_TIMESTAMPING_OPT_ID` in the kernel's timestamping.rst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +64,10 @@ pub struct IcmpError {
 /// What only Linux has.
 #[cfg(target_os = "linux")]
 mod linux {
-    pub use libc::{IP_RECVERR, IPV6_RECVERR, MSG_ERRQUEUE, SCM_TIMESTAMPNS, SO_TIMESTAMPING, SO_TIMESTAMPNS};
+    pub use libc::{IP_RECVERR, IPV6_RECVERR, SCM_TIMESTAMPNS, SO_TIMESTAMPING, SO_TIMESTAMPNS};
+    /// Without SOF_TIMESTAMPING_SOFTWARE: that a datagram came so far is news, the time is not.
     pub const STAMPS: libc::c_uint = libc::SOF_TIMESTAMPING_TX_SCHED
         | libc::SOF_TIMESTAMPING_TX_SOFTWARE
-        | libc::SOF_TIMESTAMPING_SOFTWARE
         | libc::SOF_TIMESTAMPING_OPT_ID
         | libc::SOF_TIMESTAMPING_OPT_TSONLY;
 }
@@ -65,7 +78,6 @@ mod linux {
     use libc::{c_int, c_uint};
     pub const IP_RECVERR: c_int = c_int::MIN;
     pub const IPV6_RECVERR: c_int = c_int::MIN;
-    pub const MSG_ERRQUEUE: c_int = 0;
     pub const SCM_TIMESTAMPNS: c_int = c_int::MIN;
     pub const SO_TIMESTAMPING: c_int = c_int::MIN;
     pub const SO_TIMESTAMPNS: c_int = c_int::MIN;
@@ -251,22 +263,24 @@ fn poll(polled: &mut [libc::pollfd], timeout: Duration) -> libc::c_int {
     unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, millis) }
 }
 
-/// Room for the control messages asked for: a timestamp, and an error with its sender's address, or three timestamps
-/// and how far a datagram came. No more: a target's thread does with one page of stack.
+/// Room for the control messages asked for: a timestamp, and an error with its sender's address. No more: a target's thread
+/// does with one page of stack.
+#[derive(Clone, Copy)]
 #[repr(align(8))]
-struct Control([u8; 160]);
+struct Control([u8; 104]);
 
 /// A `sockaddr_in` or `sockaddr_in6`.
 #[repr(align(4))]
 struct Address([u8; 28]);
 
-/// Takes the next datagram, or with `errors` the next entry of the error queue, without waiting. Errors: WouldBlock
-/// when there is none; otherwise as recvmsg(2), among them a pending ICMP error of the socket.
-pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], errors: bool) -> io::Result<Received> {
+/// Takes the next datagram, without waiting, or with `blocks` for as long as the socket's read timeout says. Errors:
+/// WouldBlock when there is none; otherwise as recvmsg(2), among them a pending ICMP error of the socket.
+#[inline(never)]
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], blocks: bool) -> io::Result<Received> {
     // SAFETY: all zero is a valid msghdr (a null name, no control data).
     let mut header: libc::msghdr = unsafe { mem::zeroed() };
     let mut address = Address([0; 28]);
-    let mut control = Control([0; 160]);
+    let mut control = Control([0; 104]);
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     header.msg_name = address.0.as_mut_ptr().cast();
     header.msg_namelen = address.0.len() as libc::socklen_t;
@@ -274,43 +288,83 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], errors: bool) -> io::R
     header.msg_iovlen = 1;
     header.msg_control = control.0.as_mut_ptr().cast();
     header.msg_controllen = control.0.len() as _;
-    if errors && linux::MSG_ERRQUEUE == 0 {
-        return Err(io::ErrorKind::WouldBlock.into());
-    }
-    let flags = libc::MSG_DONTWAIT | if errors { linux::MSG_ERRQUEUE } else { 0 };
+    let flags = if blocks { 0 } else { libc::MSG_DONTWAIT };
     // SAFETY: every pointer in the header is to a local or to `buffer`, with its true length, and lives on.
     let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut header, flags) };
     let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
-    let mut received = Received {
-        length: length.min(buffer.len()),
-        from: if header.msg_namelen == 0 { None } else { ip_of(&address.0) },
-        arrived: None,
-        error: None,
-        stamp: None,
-    };
-    // SAFETY: the kernel filled `control` up to msg_controllen; CMSG_FIRSTHDR and CMSG_NXTHDR stay inside it, and
-    // each cmsg_len counts its header and data.
+    let mut arrived = None;
+    // SAFETY: the kernel filled `control` up to msg_controllen.
     unsafe {
-        let mut at = libc::CMSG_FIRSTHDR(&header);
+        each_control(&header, |level, kind, data| {
+            if (level, kind) == (libc::SOL_SOCKET, linux::SCM_TIMESTAMPNS) {
+                arrived = timestamp(data);
+            }
+        });
+    }
+    let from = if header.msg_namelen == 0 { None } else { ip_of(&address.0) };
+    Ok(Received { length: length.min(buffer.len()), from, arrived })
+}
+
+/// Takes up to [`ENTRIES`] entries of the error queue, without waiting, and gives them to `each` (recvmmsg(2)). Returns how
+/// many there were: fewer than that, and none is left.
+#[cfg(target_os = "linux")]
+#[inline(never)]
+pub fn receive_errors(socket: BorrowedFd<'_>, mut each: impl FnMut(Entry)) -> usize {
+    let mut controls = [Control([0; 104]); ENTRIES];
+    let mut quotes = [[0; QUOTED]; ENTRIES];
+    // SAFETY: all zero is valid for both (null pointers, no lengths).
+    let (mut headers, mut parts): ([libc::mmsghdr; ENTRIES], [libc::iovec; ENTRIES]) = unsafe { mem::zeroed() };
+    let rooms = controls.iter_mut().zip(&mut quotes).zip(&mut parts);
+    for (header, ((control, quote), part)) in headers.iter_mut().zip(rooms) {
+        *part = libc::iovec { iov_base: quote.as_mut_ptr().cast(), iov_len: QUOTED };
+        header.msg_hdr.msg_iov = part;
+        header.msg_hdr.msg_iovlen = 1;
+        header.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
+        header.msg_hdr.msg_controllen = control.0.len() as _;
+    }
+    let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
+    // SAFETY: every pointer in the headers is to a local, with its true length, and lives on; no time limit.
+    let count = unsafe {
+        libc::recvmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), ENTRIES as libc::c_uint, flags as _, ptr::null_mut())
+    };
+    let count = usize::try_from(count).unwrap_or(0);
+    for (header, quote) in headers.iter().zip(quotes).take(count) {
+        let mut entry = Entry::Other;
+        // SAFETY: the kernel filled the control messages of so many headers.
+        unsafe {
+            each_control(&header.msg_hdr, |level, kind, data| {
+                if let (libc::IPPROTO_IP, linux::IP_RECVERR) | (libc::IPPROTO_IPV6, linux::IPV6_RECVERR) = (level, kind)
+                {
+                    let error = extended_error(data).map(|error| Entry::Error(error, quote));
+                    entry = error.or(stamp(data).map(Entry::Stamp)).unwrap_or(Entry::Other);
+                }
+            });
+        }
+        each(entry);
+    }
+    count
+}
+
+/// Elsewhere there is no such queue.
+#[cfg(not(target_os = "linux"))]
+pub fn receive_errors(_: BorrowedFd<'_>, _: impl FnMut(Entry)) -> usize {
+    0
+}
+
+/// Gives level, type and data of each control message to `note`.
+///
+/// # Safety
+/// `msg_control` and `msg_controllen` of the header must be as the kernel left them after it filled a buffer that lives on.
+unsafe fn each_control(header: &libc::msghdr, mut note: impl FnMut(libc::c_int, libc::c_int, &[u8])) {
+    // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR stay inside, and each cmsg_len counts its header and data.
+    unsafe {
+        let mut at = libc::CMSG_FIRSTHDR(header);
         while !at.is_null() {
             let start = libc::CMSG_DATA(at);
             let length = ((*at).cmsg_len as usize).saturating_sub(start as usize - at as usize);
-            let data = std::slice::from_raw_parts(start, length);
-            note_control(&mut received, (*at).cmsg_level, (*at).cmsg_type, data);
-            at = libc::CMSG_NXTHDR(&header, at);
+            note((*at).cmsg_level, (*at).cmsg_type, std::slice::from_raw_parts(start, length));
+            at = libc::CMSG_NXTHDR(header, at);
         }
-    }
-    Ok(received)
-}
-
-fn note_control(received: &mut Received, level: i32, kind: i32, data: &[u8]) {
-    match (level, kind) {
-        (libc::SOL_SOCKET, linux::SCM_TIMESTAMPNS) => received.arrived = timestamp(data),
-        (libc::IPPROTO_IP, linux::IP_RECVERR) | (libc::IPPROTO_IPV6, linux::IPV6_RECVERR) => {
-            received.error = extended_error(data);
-            received.stamp = stamp(data);
-        }
-        _ => {}
     }
 }
 

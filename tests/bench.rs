@@ -278,11 +278,14 @@ fn system_calls(lab: &Lab) {
         return println!("system calls an answered check: skipped, there is no strace");
     }
     let at_once = addresses(100);
-    lab.far.on("10.9.0.0/16", delay(Duration::from_millis(10)));
+    for net in ["10.9.0.0/16", "fd09::/64"] {
+        lab.far.on(net, delay(Duration::from_millis(10)));
+    }
     let later: Vec<String> = (1..=100).map(|n| format!("10.9.4.{n}")).collect();
     let v6: Vec<String> = (1..=100).map(|n| format!("fd20::{n:x}")).collect();
-    let kinds = [("at once", at_once), ("after 10 ms", later), ("at once, IPv6", v6)];
-    for (what, targets) in kinds.into_iter().take(if lab.ipv6 { 3 } else { 2 }) {
+    let v6_later: Vec<String> = (1..=100).map(|n| format!("fd09::{n:x}")).collect();
+    let kinds = [("at once", at_once), ("after 10 ms", later), ("at once, IPv6", v6), ("after 10 ms, IPv6", v6_later)];
+    for (what, targets) in kinds.into_iter().take(if lab.ipv6 { 4 } else { 2 }) {
         row(&format!("system calls a check, answered {what}"), calls_a_check(&targets), None, "4");
     }
 }

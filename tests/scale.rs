@@ -60,6 +60,36 @@ lab_test!(many_raw_sockets_are_said_to_cost_much, ["raw"], |lab| {
     assert_eq!(warnings(301), 0);
 });
 
+// More than 300: each socket is open for a check at a time, with the identifier that it had, and an outage is judged as ever.
+lab_test!(a_crowd_on_raw_sockets_rests, ["raw"], |lab| {
+    lab.far.on("10.9.0.0/16", drop_pattern(|nth| (10..25).contains(&nth)));
+    let targets = targets(301);
+    let args = ["-n", "40", "-i", "200ms", "-w", "150ms", "-ct", "5"];
+    let monitor = under_limit("-Sn 1024", &args, &targets).start();
+    assert!(lab.far.wait_count("10.9.0.0/16", "echo", 2 * targets.len(), LONG));
+    let sockets = || std::fs::read_to_string("/proc/self/net/raw").unwrap().lines().skip(1).count();
+    let rests = || (0..500).map(|_| sockets()).any(|open| open < 150);
+    assert!(rests(), "{} sockets are open", sockets());
+    let ended = monitor.finish(LONG);
+    let seen = lab.far.seen("10.9.0.0/16");
+    for target in &targets {
+        let [sent, answered, unsent, gaps] = counts(&ended, target);
+        assert_eq!((sent + gaps, unsent), (40, 0), "{target}: {ended:#?}");
+        assert!(answered + gaps >= 25, "{target}: {ended:#?}");
+        let address: std::net::IpAddr = target.parse().unwrap();
+        let ids = seen.iter().filter(|packet| packet.dst == address).map(|packet| packet.id());
+        let first: Vec<u16> = ids.take(10).collect();
+        assert!(first.iter().all(|id| *id == first[0]), "{target}: {first:?}");
+    }
+    assert_eq!(
+        (ended.log.matches(" DOWN ").count(), ended.log.matches(" UP ").count()),
+        (301, 301),
+        "{}",
+        ended.stderr
+    );
+    assert!(!ended.stdout.contains("stray"), "{}", ended.stdout);
+});
+
 /// The limit of threads holds for a user who is not root, with all his processes: for a user that nobody is. (He keeps the
 /// right to reach the program where it was built.)
 #[test]

@@ -8,8 +8,9 @@ use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
@@ -20,12 +21,19 @@ use super::{bind_to, endpoint, icmp_reason, send_failure};
 use crate::clock::Clock;
 use crate::flight::{Flight, Launch};
 use crate::sync::{Permit, Pool};
-use crate::sys::{self, Ready};
+use crate::sys::{self, ENTRIES, Entry, Ready};
 use crate::target::{Interface, Options};
 use crate::wire::{self, Echo, Version};
 
 /// At most so many datagrams are read at a time, so that a flood cannot hold the thread.
 const READS_AT_ONCE: usize = 4096;
+
+/// The kernel walks all raw sockets for each ICMP packet of the machine. With more targets than this it is cheaper to close a
+/// socket when its check is answered, and to open it for the next.
+pub const CROWD: usize = 300;
+
+/// Two jiffies of a kernel with HZ=100.
+const JIFFIES: Duration = Duration::from_millis(20);
 
 /// Stamps of so many answered checks are left on the error queue, where they take the room of answers.
 const STAMPS_LEFT: u32 = 8;
@@ -34,12 +42,20 @@ const STAMPS_LEFT: u32 = 8;
 /// answer is longer than the request was.
 const ROOM: usize = 60 + 1;
 
+/// What the probes of all targets share.
+#[derive(Debug, Default)]
+pub struct Common {
+    /// Descriptors for sockets beyond the current one of each target.
+    pub spare: Arc<Pool>,
+    /// More than [`CROWD`] ICMP targets?
+    pub is_crowd: AtomicBool,
+}
+
 /// The ICMP side of one target: the current socket, and for a while up to two that were given up.
 #[derive(Debug)]
 pub struct IcmpProbe<'a> {
     options: &'a Options,
-    /// Descriptors for sockets beyond the current one.
-    spare: Arc<Pool>,
+    common: Arc<Common>,
     current: Option<Box<IcmpSocket>>,
     /// Waits for the answers to its last checks.
     retired: Option<Box<IcmpSocket>>,
@@ -62,19 +78,22 @@ pub struct IcmpProbe<'a> {
     quick: bool,
     /// When the latest wait began, if nothing was read since.
     waited: Option<Duration>,
+    /// The wait is that of the next read.
+    blocks: bool,
     /// Datagrams that answered no check of ours, and are not yet counted.
     strays: u64,
 }
 
 #[derive(Debug)]
 struct IcmpSocket {
-    socket: Socket,
+    /// None: it rests.
+    socket: Option<Socket>,
     peer: IpAddr,
     version: Version,
     raw: bool,
     /// Meaningful on a raw socket only; a dgram socket's is the kernel's.
     identifier: u16,
-    /// Which socket of the probe it is.
+    /// Which socket of the probe it is; a raw one is the same after a rest.
     number: u32,
     /// Was any check answered on it?
     answered: bool,
@@ -141,15 +160,15 @@ pub fn version_of(address: IpAddr) -> Version {
 
 /// Opens a socket as a check would, and closes it. Errors: those that would make the check unsent.
 pub fn try_open(options: &Options, peer: IpAddr) -> io::Result<()> {
-    open(options, peer, 0, 0).map(drop)
+    open(options, peer, 0, 0, false).map(drop)
 }
 
 impl<'a> IcmpProbe<'a> {
-    /// A probe with these options, and descriptors to share with others for the sockets that it gives up; its first socket is opened by the first check.
-    pub fn new(options: &'a Options, spare: Arc<Pool>) -> IcmpProbe<'a> {
+    /// A probe with these options; its first socket is opened by the first check.
+    pub fn new(options: &'a Options, common: Arc<Common>) -> IcmpProbe<'a> {
         IcmpProbe {
             options,
-            spare,
+            common,
             current: None,
             retired: None,
             witness: None,
@@ -161,6 +180,7 @@ impl<'a> IcmpProbe<'a> {
             ready: Ready::default(),
             quick: false,
             waited: None,
+            blocks: false,
             strays: 0,
         }
     }
@@ -194,7 +214,7 @@ impl<'a> IcmpProbe<'a> {
             self.retire(flight);
             // Two sockets wait already. The older one's answers are given up: the new address matters more.
             if self.current.is_some() {
-                let permit = self.retired.take().and_then(|older| older.permit).or_else(|| self.spare.take());
+                let permit = self.retired.take().and_then(|older| older.permit).or_else(|| self.common.spare.take());
                 self.retired = self.current.take().filter(|_| permit.is_some());
                 if let Some(retired) = &mut self.retired {
                     retired.permit = permit;
@@ -207,16 +227,26 @@ impl<'a> IcmpProbe<'a> {
         if self.current.is_none() {
             self.opened = self.opened.wrapping_add(1);
             let identifier = self.random.hash_one(("identifier", self.opened)) as u16;
-            self.current = Some(Box::new(open(self.options, peer, self.opened, identifier)?));
+            let socket = open(self.options, peer, self.opened, identifier, self.is_crowd())?;
+            self.current = Some(Box::new(socket));
             // An earlier one whose check waits to be judged is kept: its socket may be the one that answers.
             if down && self.asked.is_none() {
                 self.ask_witness(number, peer, flight.timeout(), clock);
             }
         }
-        match &self.current {
-            Some(socket) => send(socket, &self.random, &mut self.buffer, flight, number, clock),
+        match &mut self.current {
+            Some(socket) => {
+                if socket.socket.is_none() {
+                    socket.socket = Some(open_raw(self.options, peer, None)?);
+                }
+                send(socket, &self.random, &mut self.buffer, flight, number, clock)
+            }
             None => Err(io::Error::from_raw_os_error(libc::EBADF)),
         }
+    }
+
+    fn is_crowd(&self) -> bool {
+        self.common.is_crowd.load(Ordering::Relaxed)
     }
 
     /// Sends a request on the socket that was answered last. A failure is no news: the check tells.
@@ -253,9 +283,9 @@ impl<'a> IcmpProbe<'a> {
         // What it waited for may have been judged since the last read.
         let done = self.retired.take_if(|socket| !waits(socket));
         self.witness = done.filter(|socket| socket.answered).or(self.witness.take());
-        let (is_awaited, kept) = (waits(&socket), socket.answered);
+        let (is_awaited, kept) = (waits(&socket), socket.answered && socket.socket.is_some());
         if is_awaited || kept {
-            socket.permit = self.spare.take();
+            socket.permit = self.common.spare.take();
         }
         if is_awaited && socket.permit.is_none() {
             // The hint about a stale NAT session is worth less than a fresh identifier.
@@ -275,6 +305,7 @@ impl<'a> IcmpProbe<'a> {
     #[inline(never)]
     pub fn read(&mut self, flight: &mut Flight, clock: &Clock, all: bool) {
         let (ready, waited) = (std::mem::take(&mut self.ready), self.waited.take());
+        let blocks = std::mem::take(&mut self.blocks) && !all;
         if !(ready.data || ready.errors || all) {
             return;
         }
@@ -284,14 +315,21 @@ impl<'a> IcmpProbe<'a> {
         for socket in [witness, self.retired.as_mut(), self.current.as_mut()].into_iter().flatten() {
             let look = all || ready.errors || socket.unread.get() >= STAMPS_LEFT;
             // Before the answers: the stamps of an answered check tell which ones this path gives.
-            let entries = if look { read_errors(socket, &mut self.buffer, flight) } else { 0 };
+            let entries = if look { read_errors(socket, flight) } else { 0 };
             // An error without an entry is taken by reading.
             if ready.data || all || entries == 0 {
                 let asked = self.asked.as_mut().map(|asked| &mut asked.flight);
-                let (strays, last) = read_answers(socket, &mut self.buffer, self.options.length, flight, asked, clock);
+                let (strays, last) =
+                    read_answers(socket, blocks, &mut self.buffer, self.options.length, flight, asked, clock);
                 self.strays += strays;
                 arrived = last.or(arrived);
             }
+        }
+        let is_crowd = self.is_crowd();
+        let may_rest =
+            |socket: &&mut Box<IcmpSocket>| socket.raw && is_crowd && !flight.waits_for_socket(socket.number);
+        if let (Some(socket), Some(_)) = (self.current.as_mut().filter(may_rest), arrived) {
+            socket.socket = None;
         }
         self.denied &= arrived.is_none();
         self.quick = match (arrived, waited) {
@@ -309,13 +347,20 @@ impl<'a> IcmpProbe<'a> {
         }
     }
 
-    /// Waits until something can be read or the time is `wake`.
+    /// Waits until something can be read or the time is `wake`; or leaves the first part of a long wait to the next read,
+    /// which then is one system call and not two.
     pub fn wait(&mut self, wake: Duration, clock: &Clock) {
         let now = clock.now();
         let timeout = wake.saturating_sub(now);
+        let alone = self.current.is_some() && self.retired.is_none() && self.asked.is_none();
+        if alone && patience(self.options).is_some_and(|patience| patience + patience / 8 + JIFFIES < timeout) {
+            (self.waited, self.blocks) = (Some(now), true);
+            self.ready = Ready { data: true, errors: false };
+            return;
+        }
         let witness = self.witness.as_ref().filter(|_| self.asked.is_some());
         let sockets = [self.current.as_ref(), self.retired.as_ref(), witness];
-        let waited = sys::wait_readable(sockets.map(|socket| Some(socket?.socket.as_fd())), timeout);
+        let waited = sys::wait_readable(sockets.map(|socket| socket?.fd()), timeout);
         self.waited = Some(now);
         // No memory in the kernel: wait without the sockets, then look.
         self.ready = waited.unwrap_or_else(|_| {
@@ -330,13 +375,21 @@ impl<'a> IcmpProbe<'a> {
     }
 }
 
+impl IcmpSocket {
+    /// None while it rests.
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().map(AsFd::as_fd)
+    }
+}
+
 /// Has the address that the socket sends from left this machine? A connected raw IPv6 socket goes on sending from it, and
 /// no answer finds the way back; all others choose or check their source for each packet.
 fn source_is_gone(socket: &IcmpSocket) -> bool {
     if !socket.raw || socket.version == Version::V4 {
         return false;
     }
-    let local = socket.socket.local_addr().ok().and_then(|local| Some(local.as_socket_ipv6()?.ip().to_owned()));
+    let local = socket.socket.as_ref().and_then(|socket| socket.local_addr().ok());
+    let local = local.and_then(|local| Some(local.as_socket_ipv6()?.ip().to_owned()));
     let bound = local.map(|local| UdpSocket::bind((local, 0)));
     matches!(bound, Some(Err(error)) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL))
 }
@@ -358,16 +411,17 @@ fn send(
         wire::build(message, socket.version, socket.identifier, sequence, cookie, sum);
         // The time is taken before the call: an answer cannot be older.
         let sent = clock.now();
-        match socket.raw {
-            true => socket.socket.send(message),
-            false => socket.socket.send_to(message, &endpoint(socket.peer, 0)),
+        match &socket.socket {
+            Some(raw) if socket.raw => raw.send(message),
+            Some(dgram) => dgram.send_to(message, &endpoint(socket.peer, 0)),
+            None => Err(io::Error::from_raw_os_error(libc::EBADF)),
         }
         .map(|_| sent)
     };
     let sent = send_once(buffer).or_else(|_| {
         // An ICMP error for an earlier check may have been pending, and this call got it. Take it off the queue and
         // send once more: the check itself has not failed yet.
-        read_errors(socket, buffer, flight);
+        read_errors(socket, flight);
         // Whether the kernel counted the failed one is not known.
         socket.stamped.set(None);
         send_once(buffer)
@@ -379,19 +433,73 @@ fn send(
 
 /// Opens a dgram socket, else a raw one. Errors: of the raw socket where both are refused, of any option that was
 /// asked for, and of connect (raw: no route); the check is then unsent.
-fn open(options: &Options, peer: IpAddr, number: u32, identifier: u16) -> io::Result<IcmpSocket> {
+fn open(options: &Options, peer: IpAddr, number: u32, identifier: u16, is_crowd: bool) -> io::Result<IcmpSocket> {
     let version = version_of(peer);
-    let (domain, protocol) = (domain(version), Some(protocol(version)));
-    let (socket, raw) = match Socket::new(domain, Type::DGRAM, protocol) {
-        Ok(socket) => (socket, false),
-        Err(error) if no_descriptor(&error) => return Err(error),
-        Err(_) => (Socket::new(domain, Type::RAW, protocol)?, true),
+    let (socket, raw) = match open_dgram(options, version) {
+        Some(socket) => (socket?, false),
+        None => (open_raw(options, peer, Some(identifier).filter(|_| !is_crowd))?, true),
     };
-    // Ping sockets start with it on, and another user could then take our identifier.
-    if !raw {
+    let stamped = !raw && version == Version::V6 && sys::want_stamps(socket.as_fd()).is_ok();
+    Ok(IcmpSocket {
+        socket: Some(socket),
+        peer,
+        version,
+        raw,
+        identifier,
+        number,
+        answered: false,
+        permit: None,
+        stamped: Cell::new(stamped.then_some(0)),
+        unread: Cell::new(0),
+    })
+}
+
+/// None: the kernel gives us none.
+fn open_dgram(options: &Options, version: Version) -> Option<io::Result<Socket>> {
+    let socket = match Socket::new(domain(version), Type::DGRAM, Some(protocol(version))) {
+        Ok(socket) => socket,
+        Err(error) => return no_descriptor(&error).then_some(Err(error)),
+    };
+    let prepare = || {
+        // Ping sockets start with it on, and another user could then take our identifier.
         socket.set_reuse_address(false)?;
+        set_options(&socket, options, version)?;
+        if matches!(options.interface, Some(Interface::Address(_))) {
+            return Ok(());
+        }
+        // Binding gives the socket its identifier before the first packet.
+        let any: IpAddr = match version {
+            Version::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Version::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        socket.bind(&endpoint(any, 0))
+    };
+    Some(prepare().map(|()| socket))
+}
+
+/// With an identifier: for replies with it only. Else it gets all that comes from the peer: for one of a crowd, that is open
+/// for a check at a time.
+fn open_raw(options: &Options, peer: IpAddr, identifier: Option<u16>) -> io::Result<Socket> {
+    let version = version_of(peer);
+    let socket = Socket::new(domain(version), Type::RAW, Some(protocol(version)))?;
+    set_options(&socket, options, version)?;
+    // Elsewhere every reply of the machine is read, and those for others are strays.
+    #[cfg(target_os = "linux")]
+    if let Some(identifier) = identifier {
+        socket.attach_filter(&replies_only(version, identifier))?;
     }
-    bind_to(&socket, options.interface.as_ref())?;
+    socket.connect(&endpoint(peer, 0))?;
+    if identifier.is_some() {
+        // What came before the filter stood is foreign.
+        let mut foreign = [0; 1];
+        (0..READS_AT_ONCE).find(|_| sys::receive(socket.as_fd(), &mut foreign, false).is_err());
+    }
+    Ok(socket)
+}
+
+fn set_options(socket: &Socket, options: &Options, version: Version) -> io::Result<()> {
+    bind_to(socket, options.interface.as_ref())?;
+    socket.set_read_timeout(patience(options))?;
     if let Some(ttl) = options.ttl {
         match version {
             Version::V4 => socket.set_ttl_v4(ttl.into())?,
@@ -404,38 +512,16 @@ fn open(options: &Options, peer: IpAddr, number: u32, identifier: u16) -> io::Re
             Version::V6 => socket.set_tclass_v6(tos.into())?,
         }
     }
-    let stamped = !raw && version == Version::V6 && sys::want_stamps(socket.as_fd()).is_ok();
-    let stamped = Cell::new(stamped.then_some(0));
-    if raw {
-        // Elsewhere every reply of the machine is read, and those for others are strays.
-        #[cfg(target_os = "linux")]
-        socket.attach_filter(&replies_only(version, identifier))?;
-        socket.connect(&endpoint(peer, 0))?;
-        // What came before the filter stood is foreign.
-        let mut foreign = [0; 1];
-        (0..READS_AT_ONCE).find(|_| sys::receive(socket.as_fd(), &mut foreign, false).is_err());
-    } else if !matches!(options.interface, Some(Interface::Address(_))) {
-        // Binding gives the socket its identifier before the first packet.
-        let any: IpAddr = match version {
-            Version::V4 => Ipv4Addr::UNSPECIFIED.into(),
-            Version::V6 => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        socket.bind(&endpoint(any, 0))?;
-    }
     // Without them the reasons are fewer and a round trip ends when we wake: worse, not wrong.
     let _ = sys::want_arrivals(socket.as_fd()).and(sys::want_errors(socket.as_fd(), version));
-    Ok(IcmpSocket {
-        socket,
-        peer,
-        version,
-        raw,
-        identifier,
-        number,
-        answered: false,
-        permit: None,
-        stamped,
-        unread: Cell::new(0),
-    })
+    Ok(())
+}
+
+/// How long a read may block: less than the time to the next thing to do, as the kernel's timer wheel may let it end an
+/// eighth late, and [`JIFFIES`] more. None: that time is too short to tell.
+fn patience(options: &Options) -> Option<Duration> {
+    let wait = options.interval.min(options.timeout);
+    (wait >= 5 * JIFFIES).then_some(wait / 3 * 2)
 }
 
 fn no_descriptor(error: &io::Error) -> bool {
@@ -469,10 +555,11 @@ fn replies_only(version: Version, identifier: u16) -> Vec<SockFilter> {
     ]
 }
 
-/// Reads the socket until it is empty or all is answered. Returns how many datagrams were strays, and when the last answer
+/// Reads the socket until it is empty or all is answered; at first it `blocks` until something comes or its time is over. Returns how many datagrams were strays, and when the last answer
 /// came.
 fn read_answers(
     socket: &mut IcmpSocket,
+    mut blocks: bool,
     buffer: &mut [u8],
     length: usize,
     flight: &mut Flight,
@@ -481,14 +568,15 @@ fn read_answers(
 ) -> (u64, Option<Duration>) {
     let (mut strays, mut unexplained, mut last) = (0, 0, None);
     for _ in 0..READS_AT_ONCE {
-        let received = match sys::receive(socket.socket.as_fd(), buffer, false) {
+        let Some(fd) = socket.fd() else { break };
+        let received = match sys::receive(fd, buffer, std::mem::take(&mut blocks)) {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => {
                 // An ICMP error was pending, and this call took it. What it quotes is on the error queue; a socket that
                 // has an error and nothing there, again and again, is left for the next time.
-                if read_errors(socket, buffer, flight) == 0 {
+                if read_errors(socket, flight) == 0 {
                     unexplained += 1;
                 }
                 if unexplained > 3 {
@@ -499,11 +587,16 @@ fn read_answers(
         };
         let arrived = clock.arrival(received.arrived);
         let datagram = buffer.get(..received.length).unwrap_or_default();
-        let accepts = |flight: &mut Flight| accept(socket, datagram, length, arrived, flight);
+        let with_header = socket.raw && socket.version == Version::V4;
+        let message = if with_header { wire::ipv4_body(datagram).unwrap_or_default() } else { datagram };
         let from_peer = received.from == Some(socket.peer);
+        // What a filter, and the kernel for a dgram socket, keep away: not for us.
+        if socket.raw && !(from_peer && is_reply(socket, message)) {
+            continue;
+        }
+        let accepts = |flight: &mut Flight| accept(socket, message, length, arrived, flight);
         if !from_peer || !(accepts(flight) || asked.as_deref_mut().is_some_and(accepts)) {
-            // A raw socket's connection keeps others away, but for a packet that was on its way in when it was made.
-            strays += u64::from(from_peer || !socket.raw);
+            strays += 1;
             continue;
         }
         socket.answered = true;
@@ -516,38 +609,68 @@ fn read_answers(
     (strays, last)
 }
 
-/// Does this datagram answer a check that waits? Then its outcome is now known to `flight`.
-fn accept(socket: &IcmpSocket, datagram: &[u8], length: usize, arrived: Duration, flight: &mut Flight) -> bool {
-    let raw_v4 = socket.raw && socket.version == Version::V4;
-    let message = if raw_v4 { wire::ipv4_body(datagram) } else { Some(datagram) };
-    let Some((message, (echo, payload))) = message.and_then(|message| Some((message, Echo::parse(message)?))) else {
+fn is_reply(socket: &IcmpSocket, message: &[u8]) -> bool {
+    let is = |echo: Echo| echo.kind == socket.version.reply() && echo.identifier == socket.identifier;
+    Echo::parse(message).is_some_and(|(echo, _)| is(echo))
+}
+
+/// Does this message answer a check that waits? Then its outcome is now known to `flight`.
+fn accept(socket: &IcmpSocket, message: &[u8], length: usize, arrived: Duration, flight: &mut Flight) -> bool {
+    let Some((echo, payload)) = Echo::parse(message) else {
         return false;
     };
     echo.kind == socket.version.reply()
         && echo.code == 0
-        && (!socket.raw || echo.identifier == socket.identifier)
-        && (!raw_v4 || wire::checksum(message) == 0)
+        && (!socket.raw || socket.version == Version::V6 || wire::checksum(message) == 0)
         && flight.answer(arrived, socket.number, echo.sequence, |cookie| wire::payload_is(payload, length, cookie))
 }
 
 /// Takes everything off the error queue; each ICMP error becomes the reason of the check that it quotes. Returns how
 /// many entries there were.
-fn read_errors(socket: &IcmpSocket, buffer: &mut [u8], flight: &mut Flight) -> usize {
+fn read_errors(socket: &IcmpSocket, flight: &mut Flight) -> usize {
     socket.unread.set(0);
-    for count in 0..READS_AT_ONCE {
-        let Ok(received) = sys::receive(socket.socket.as_fd(), buffer, true) else {
-            return count;
-        };
-        let quoted = buffer.get(..received.length).unwrap_or_default();
-        if let Some(stamp) = received.stamp {
-            flight.stamped(socket.number, stamp.index, stamp.left);
-        } else if let (Some(error), Some((echo, _))) = (received.error, Echo::parse(quoted)) {
-            // On a raw socket the error may belong to another program that pings the same host.
-            let ours = echo.kind == socket.version.request() && (!socket.raw || echo.identifier == socket.identifier);
-            if ours {
-                flight.error(socket.number, echo.sequence, icmp_reason(socket.version, error));
+    let mut count = 0;
+    while count < READS_AT_ONCE {
+        let Some(fd) = socket.fd() else { break };
+        let came = sys::receive_errors(fd, |entry| match entry {
+            Entry::Stamp(stamp) => flight.stamped(socket.number, stamp.index, stamp.left),
+            Entry::Error(error, quoted) => {
+                // On a raw socket the error may belong to another program that pings the same host.
+                let ours = |echo: &Echo| {
+                    echo.kind == socket.version.request() && (!socket.raw || echo.identifier == socket.identifier)
+                };
+                if let Some((echo, _)) = Echo::parse(&quoted).filter(|(echo, _)| ours(echo)) {
+                    flight.error(socket.number, echo.sequence, icmp_reason(socket.version, error));
+                }
             }
+            Entry::Other => {}
+        });
+        count += came;
+        if came < ENTRIES {
+            break;
         }
     }
-    READS_AT_ONCE
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flags;
+    use crate::target::Target;
+
+    /// A wait that is left to the read ends in time, however late the kernel lets it end, and is long enough to pay.
+    #[test]
+    fn a_read_that_blocks_leaves_the_next_slot_its_time() {
+        let of = |interval: &str| {
+            let words = ["-i", interval, "-w", "2s"].map(Into::into);
+            let options = flags::parse(words).unwrap().target;
+            patience(&Target::parse("gw", &options).unwrap().options)
+        };
+        assert_eq!([of("10ms"), of("99ms")], [None, None]);
+        for (interval, wait) in [("100ms", 100), ("1s", 1000), ("1m", 2000)] {
+            let (patience, wait) = (of(interval).unwrap(), Duration::from_millis(wait));
+            assert!(patience + patience / 8 + JIFFIES < wait && patience > wait / 2, "{interval}: {patience:?}");
+        }
+    }
 }

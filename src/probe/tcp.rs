@@ -11,7 +11,7 @@ use super::icmp::version_of;
 use super::{bind_device, bind_to, endpoint, icmp_reason, send_failure};
 use crate::clock::Clock;
 use crate::event::{Outcome, Reason, What};
-use crate::sys;
+use crate::sys::{self, Entry};
 use crate::target::Interface;
 
 /// The TCP side of one target.
@@ -140,7 +140,12 @@ impl TcpProbe {
 
 /// The ICMP error that ended the connect, if one did (`IP_RECVERR`, ip(7)).
 fn icmp_error(socket: &Socket, address: IpAddr) -> Option<Reason> {
+    let mut reason = None;
     // What it quotes of our packet is not looked at: the socket sent nothing else.
-    let received = sys::receive(socket.as_fd(), &mut [0; 64], true).ok()?;
-    Some(icmp_reason(version_of(address), received.error?))
+    sys::receive_errors(socket.as_fd(), |entry| {
+        if let Entry::Error(error, _) = entry {
+            reason.get_or_insert(icmp_reason(version_of(address), error));
+        }
+    });
+    reason
 }
