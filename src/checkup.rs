@@ -41,8 +41,8 @@ pub fn may_send(targets: &[Target]) -> Result<Option<String>, String> {
     let count = icmp().count();
     Ok((raw && count > icmp::CROWD).then(|| {
         format!(
-            "{count} ICMP targets on raw sockets: each is opened anew for each check, as the kernel shows every packet to all \
-             that are open; ping sockets cost less: sysctl -w net.ipv4.ping_group_range=\"0 2147483647\""
+            "{count} ICMP targets on raw sockets: the kernel shows each packet to all that are open, so each is opened for a \
+             check at a time, and repeated answers go unseen; ping sockets spare all that: sysctl -w net.ipv4.ping_group_range=\"0 2147483647\""
         )
     }))
 }
