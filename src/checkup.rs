@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::config::{Config, Output};
@@ -22,7 +23,7 @@ use crate::wire::Version;
 /// May this process send what the ICMP targets need? Errors: one line with both cures; the caller exits with 2. Anything
 /// but a missing right (no IPv6 in the kernel, no descriptor) may pass, and shows as unsent checks. Ok: what is to be said
 /// of many targets on raw sockets.
-pub fn may_send(targets: &[Target]) -> Result<Option<String>, String> {
+pub fn may_send(targets: &[Arc<Target>]) -> Result<Option<String>, String> {
     let mut raw = false;
     let icmp = || targets.iter().filter(|target| target.is_icmp());
     for (version, wanted) in [

@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::flags::{self, Typed};
 use crate::secret::Secret;
@@ -13,7 +14,7 @@ use crate::target::{Target, TargetOptions, quote, shown};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// At least one, each with a name of its own: those of the command line, then those of the file.
-    pub targets: Vec<Target>,
+    pub targets: Vec<Arc<Target>>,
     /// Checks of each target, then exit; `None` is until stopped.
     pub count: Option<u64>,
     /// `--check`: check the set-up, post one test message, exit.
@@ -135,7 +136,7 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
 /// Targets in the order given. The names aside, so that ten thousand lines do not take a hundred million comparisons.
 #[derive(Default)]
 struct Targets {
-    list: Vec<Target>,
+    list: Vec<Arc<Target>>,
     names: HashSet<String>,
 }
 
@@ -146,7 +147,7 @@ impl Targets {
             let name = quote(&target.name);
             return Err(format!("target {name} is named twice; tell them apart with LABEL= before the host"));
         }
-        self.list.push(target);
+        self.list.push(Arc::new(target));
         Ok(())
     }
 

@@ -34,7 +34,7 @@ use crate::state::{Memory, Opened, StateFile};
 use crate::stats::Board;
 use crate::sync::{self, lock};
 use crate::sys;
-use crate::target::{Target, shown, shown_path};
+use crate::target::{shown, shown_path};
 use crate::view::files::{self, Files, Latest, StatusPage};
 use crate::view::{Screen, Table, Verbose, json, summary, terminal};
 use crate::writer::{Listener, Message, OnRefusal, Sinks, Told, Writer};
@@ -230,7 +230,7 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
             screen: screen.clone(),
         })?),
     };
-    let targets: Vec<Arc<Target>> = config.targets.into_iter().map(Arc::new).collect();
+    let targets = config.targets;
     let tell = |subject| {
         let at = clock.wall(clock.now());
         let _ = writer.sender().send(Message::Event(Box::new(Event { at, subject })));
@@ -268,13 +268,10 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
     let end = loop {
         match signals.forever().next() {
             Some(SIGHUP) if reloads && !gone() => match configure(typed) {
-                Ok(config) => {
-                    let targets: Vec<Arc<Target>> = config.targets.into_iter().map(Arc::new).collect();
-                    match fleet.watch(&targets, |name| writer.known(name), done.clone()) {
-                        Ok(()) => tell(Subject::Start(targets)),
-                        Err(why) => screen.err(&why),
-                    }
-                }
+                Ok(Config { targets, .. }) => match fleet.watch(&targets, |name| writer.known(name), done.clone()) {
+                    Ok(()) => tell(Subject::Start(targets)),
+                    Err(why) => screen.err(&why),
+                },
                 Err(why) => screen.err(&format!("SIGHUP: {why}; the targets stay as they were")),
             },
             Some(SIGTSTP) => {

@@ -268,7 +268,7 @@ fn command_lines_and_files() {
         let files = [("targets.txt".to_owned(), text.clone())];
         let given = Given { target_files: &files[..random.below(2)], ..Given::default() };
         match Config::new(&typed, given) {
-            Ok(config) => config.targets.iter().for_each(check_target),
+            Ok(config) => config.targets.iter().for_each(|target| check_target(target)),
             Err(message) => check_message(&message, &(&args, &text)),
         }
         assert!(!format!("{:?}", typed.slack_url).contains("SECRETWORD"));

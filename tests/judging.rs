@@ -227,10 +227,10 @@ impl Stage {
     fn new(command: &str) -> Result<Stage, String> {
         let typed = flags::parse(command.split_whitespace().map(Into::into))?;
         let config = Config::new(&typed, Given::default())?;
-        let [target] = <[Target; 1]>::try_from(config.targets).map_err(|_| "one target is wanted".to_owned())?;
+        let [target] = <[Arc<Target>; 1]>::try_from(config.targets).map_err(|_| "one target is wanted".to_owned())?;
         Ok(Stage {
             judge: Judge::new(Rules::of(&target)),
-            target: Arc::new(target),
+            target,
             count: config.count,
             start: humantime::parse_rfc3339("2026-11-22T13:00:00Z").unwrap(),
             number: 0,
