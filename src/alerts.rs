@@ -195,7 +195,7 @@ impl Ledger {
     }
 
     fn note(&mut self, now: Duration, kind: Kind, target: &Arc<Target>, counts: &Counts, at_end: bool) {
-        let key = (target.place.clone(), target.name.clone(), kind);
+        let key = (target.place().to_owned(), target.name.clone(), kind);
         let at = self.clock.of(now);
         let text = |change| Event { at, subject: Subject::Target(Arc::clone(target), change) }.text();
         let loss_text = || event::loss_text(target, counts.loss);
@@ -351,7 +351,7 @@ impl Alert {
         json!({
             "labels": {
                 "alertname": kind.name(),
-                "target": target.place,
+                "target": target.place(),
                 "label": target.name,
                 "check": target.check.to_string(),
                 "monitor": monitor,

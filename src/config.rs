@@ -133,6 +133,9 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
     if other == file { PathBuf::from(format!("{}.{ending}", file.display())) } else { other }
 }
 
+/// Targets share their options with one of so many before them that has the same: memory is saved where there are many.
+const ALIKE_WITHIN: usize = 8;
+
 /// Targets in the order given. The names aside, so that ten thousand lines do not take a hundred million comparisons.
 #[derive(Default)]
 struct Targets {
@@ -142,10 +145,14 @@ struct Targets {
 
 impl Targets {
     fn add(&mut self, word: &str, options: &TargetOptions) -> Result<(), String> {
-        let target = Target::parse(word, options)?;
+        let mut target = Target::parse(word, options)?;
         if !self.names.insert(target.name.clone()) {
             let name = quote(&target.name);
             return Err(format!("target {name} is named twice; tell them apart with LABEL= before the host"));
+        }
+        let alike = self.list.iter().rev().take(ALIKE_WITHIN).find(|other| other.options == target.options);
+        if let Some(alike) = alike {
+            target.options = Arc::clone(&alike.options);
         }
         self.list.push(Arc::new(target));
         Ok(())

@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One host or service to watch, with every option resolved.
@@ -15,14 +16,14 @@ pub struct Target {
     /// What notifications call it, one of a kind in a configuration: the label, else `host` (ICMP) or
     /// `host:port`, `[v6]:port` (TCP), normalised.
     pub name: String,
-    /// The same without a label: where checks go, as messages write it.
-    pub place: String,
+    /// See [`Target::place`]; None: the name.
+    place: Option<Box<str>>,
     /// Where checks go.
     pub host: Host,
     /// How it is checked.
     pub check: Check,
-    /// How often, how long and how it is judged.
-    pub options: Options,
+    /// How often, how long and how it is judged. Most targets have them in common.
+    pub options: Arc<Options>,
 }
 
 /// An address, or a name that is still to be resolved.
@@ -232,6 +233,11 @@ impl TargetOptions {
 }
 
 impl Target {
+    /// Its name without a label: where checks go, as messages write it.
+    pub fn place(&self) -> &str {
+        self.place.as_deref().unwrap_or(&self.name)
+    }
+
     /// Is it checked by ICMP?
     pub fn is_icmp(&self) -> bool {
         self.check == Check::Icmp
@@ -266,9 +272,10 @@ impl Target {
             return refuse("no host; write one, such as 192.0.2.1 or db=10.0.0.5:5432");
         }
         let place = Place::parse(rest, typed.port)?;
-        let options = typed.resolve(&place)?;
+        let options = Arc::new(typed.resolve(&place)?);
         let written = place.name();
-        let name = label.map_or_else(|| written.clone(), str::to_owned);
+        let name = label.unwrap_or(&written).to_owned();
+        let written = (name != written).then(|| written.into_boxed_str());
         Ok(Target { name, place: written, host: place.host, check: place.check, options })
     }
 }
@@ -700,7 +707,7 @@ mod tests {
         let icmp = Target::parse("host", &TargetOptions::default()).unwrap().options;
         assert_eq!((tcp.failures, icmp.failures, icmp.recover, icmp.size), (3, 10, 1, 300));
         assert_eq!((icmp.interval.as_millis(), icmp.timeout.as_millis(), icmp.length), (1000, 2000, 56));
-        assert_eq!((icmp.change.to_string(), icmp.family, icmp.interface), ("5".into(), None, None));
+        assert_eq!((icmp.change.to_string(), icmp.family, &icmp.interface), ("5".into(), None, &None));
         let line = typed(|t| (t.size, t.failures) = (Some(5), Some(0)));
         let base = typed(|t| {
             (t.size, t.recover) = (Some(9), Some(2));

@@ -190,7 +190,7 @@ fn variables(told: &Told) -> [(&'static str, String); 11] {
     let time = |at| humantime::format_rfc3339_seconds(at).to_string();
     [
         ("REACH_KIND", item.kind.to_string()),
-        ("REACH_TARGET", target.map(|target| target.place.clone()).unwrap_or_default()),
+        ("REACH_TARGET", target.map(|target| target.place().to_owned()).unwrap_or_default()),
         ("REACH_LABEL", target.map(|target| target.name.clone()).unwrap_or_default()),
         ("REACH_TEXT", item.text.clone()),
         ("REACH_LOSS", percent(details.loss)),

@@ -74,7 +74,7 @@ fn object(kind: &str, at: SystemTime, target: Option<&Target>) -> Map<String, Va
     object.insert("time".to_owned(), time(at));
     if let Some(target) = target {
         object.insert("label".to_owned(), (*target.name).into());
-        object.insert("target".to_owned(), (*target.place).into());
+        object.insert("target".to_owned(), target.place().into());
         object.insert("check".to_owned(), target.check.to_string().into());
     }
     object

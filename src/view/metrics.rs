@@ -117,7 +117,7 @@ fn put(out: &mut String, name: &str, labels: &str, more: &str, value: impl Displ
 
 fn labels(target: &Target) -> String {
     let mut labels = String::with_capacity(64);
-    for (name, value) in [("target=\"", &target.place), ("\",label=\"", &target.name)] {
+    for (name, value) in [("target=\"", target.place()), ("\",label=\"", &target.name)] {
         labels.push_str(name);
         for char in value.chars() {
             match char {

@@ -329,9 +329,9 @@ impl Row<'_> {
             Escaped(&target.name)
         )?;
         let check = if target.is_icmp() { "ICMP" } else { "TCP" };
-        match target.name == target.place {
+        match target.name == target.place() {
             true => write!(html, "<small>{check}</small></th>"),
-            false => write!(html, "<small>{check} <bdi>{}</bdi></small></th>", Escaped(&target.place)),
+            false => write!(html, "<small>{check} <bdi>{}</bdi></small></th>", Escaped(target.place())),
         }
     }
 }
