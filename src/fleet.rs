@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread::Thread;
 
@@ -42,7 +42,6 @@ pub struct Fleet {
 struct Watched {
     target: Arc<Target>,
     stats: Arc<Stats>,
-    stop: Arc<AtomicBool>,
     thread: Thread,
 }
 
@@ -75,6 +74,7 @@ impl Fleet {
         let before = std::mem::take(&mut self.watched).into_iter();
         let mut before: HashMap<String, Watched> = before.map(|one| (one.target.name.clone(), one)).collect();
         let start = self.clock.now();
+        self.watched.reserve(targets.len());
         self.left.fetch_add(targets.len(), Ordering::AcqRel);
         for (index, target) in targets.iter().enumerate() {
             let mut known = known(&target.name);
@@ -93,7 +93,7 @@ impl Fleet {
                 }
                 None => {}
             }
-            let (stats, stop) = (Arc::new(Stats::new(start, self.keep)), Arc::<AtomicBool>::default());
+            let stats = Arc::new(Stats::new(start, self.keep));
             let monitor = Monitor {
                 target: Arc::clone(target),
                 source: match &target.host {
@@ -108,7 +108,6 @@ impl Fleet {
                 common: Arc::clone(&self.common),
                 count: self.count,
                 first: start + spread(index, targets.len(), target.options.interval),
-                stop: Arc::clone(&stop),
             };
             let (left, done) = (Arc::clone(&self.left), done.clone());
             let thread = monitor.spawn(move || {
@@ -134,7 +133,7 @@ impl Fleet {
                     ));
                 }
             };
-            self.watched.push(Watched { target: Arc::clone(target), stats, stop, thread });
+            self.watched.push(Watched { target: Arc::clone(target), stats, thread });
         }
         before.values().for_each(Watched::stop);
         self.show();
@@ -170,7 +169,7 @@ impl Fleet {
 
 impl Watched {
     fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
+        self.stats.stop();
         self.thread.unpark();
     }
 }

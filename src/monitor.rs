@@ -3,7 +3,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -55,7 +54,7 @@ pub struct Monitor {
     pub verbose: Option<Verbose>,
     /// What is known of it from before.
     pub known: Known,
-    /// Its counts.
+    /// Its counts, and whether it is still watched.
     pub stats: Arc<Stats>,
     /// What it shares with the others.
     pub common: Arc<Common>,
@@ -63,8 +62,6 @@ pub struct Monitor {
     pub count: Option<u64>,
     /// When its first check is due.
     pub first: Duration,
-    /// Set when the target is watched no more; unpark the thread then.
-    pub stop: Arc<AtomicBool>,
 }
 
 /// What survives a failure of the thread.
@@ -109,7 +106,7 @@ impl Monitor {
             },
             |message| self.tell(self.clock.now(), |target| Subject::Panic(target, message)),
         );
-        if !self.stopped() {
+        if !self.stats.is_stopped() {
             self.finish(&mut progress);
         }
     }
@@ -177,7 +174,7 @@ impl Monitor {
                 }
             }
             let more = self.more(progress);
-            if !more && (flight.is_empty() || self.stopped()) {
+            if !more && (flight.is_empty() || self.stats.is_stopped()) {
                 return;
             }
             let slot = if more { progress.schedule.take(now) } else { None };
@@ -226,11 +223,7 @@ impl Monitor {
 
     /// Are there checks left to begin?
     fn more(&self, progress: &Progress) -> bool {
-        !self.stopped() && self.count.is_none_or(|count| progress.number < count)
-    }
-
-    fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
+        !self.stats.is_stopped() && self.count.is_none_or(|count| progress.number < count)
     }
 
     /// Begins the check of a slot: counts the gaps before it, brings the addresses up to date, numbers it.
@@ -280,7 +273,7 @@ impl Monitor {
         let change = progress.judge.on(check);
         self.stats.judged(check, &progress.judge);
         // One that is watched no more, or by another thread with other options, has nothing to tell.
-        if let Some(change) = change.filter(|_| !self.stopped()) {
+        if let Some(change) = change.filter(|_| !self.stats.is_stopped()) {
             self.tell(progress.judge.told_at(), |target| Subject::Target(target, change));
         }
     }

@@ -2,6 +2,7 @@
 //! and there are machines without 64-bit atomics.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,20 +19,30 @@ pub const RTT_BOUNDS: [u32; 12] =
 #[derive(Debug, Default)]
 pub struct Board(Mutex<Vec<(Arc<Target>, Arc<Stats>)>>);
 
-/// The shared counts of one target.
+/// What a target's thread shares with others: its counts, and whether it is to end. With what an Arc adds it is to stay
+/// below 400 bytes, or musl's malloc takes 496.
 #[derive(Debug)]
-pub struct Stats(Mutex<Shared>);
+pub struct Stats {
+    shared: Mutex<Shared>,
+    stopped: AtomicBool,
+}
 
 #[derive(Debug)]
 struct Shared {
     counts: Counts,
-    /// The latest checks, oldest first; at most `keep`.
-    latest: VecDeque<Blip>,
-    keep: usize,
+    /// For a picture, if there is one.
+    latest: Option<Box<Latest>>,
     /// Checks unanswered since the last answer that belong to no outage yet.
     run: u64,
     /// The longest round trip since it was last asked for.
     peak: Duration,
+}
+
+/// The latest checks, oldest first; at most `keep`.
+#[derive(Debug)]
+struct Latest {
+    blips: VecDeque<Blip>,
+    keep: usize,
 }
 
 /// One of the latest slots, as a picture shows it.
@@ -74,9 +85,9 @@ pub struct Counts {
     pub rtt_max: Duration,
     /// All round trips, added up.
     pub rtt_sum: Duration,
-    /// How many round trips took at most the bound of that place in [`RTT_BOUNDS`], and more than the one before; the last
-    /// is what took longer than all.
-    pub rtt_buckets: [u64; RTT_BOUNDS.len() + 1],
+    /// How many round trips took at most the bound of that place in [`RTT_BOUNDS`], and more than the one before; the other
+    /// answered checks took longer than all.
+    pub rtt_buckets: [u64; RTT_BOUNDS.len()],
     /// The loss in the sample.
     pub loss: Loss,
     /// The outage that goes on; None: not down.
@@ -108,41 +119,56 @@ impl Stats {
     /// Nothing counted yet; watched since `begun`. The latest `keep` checks are kept for a picture.
     pub fn new(begun: Duration, keep: usize) -> Stats {
         let counts = Counts { begun, ticked: begun, ..Counts::default() };
-        Stats(Mutex::new(Shared { counts, latest: VecDeque::with_capacity(keep), keep, run: 0, peak: Duration::ZERO }))
+        let latest = (keep > 0).then(|| Box::new(Latest { blips: VecDeque::with_capacity(keep), keep }));
+        let shared = Shared { counts, latest, run: 0, peak: Duration::ZERO };
+        Stats { shared: Mutex::new(shared), stopped: AtomicBool::new(false) }
+    }
+
+    /// The target is watched no more: its thread, once unparked, ends.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    /// Is it watched no more?
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
     }
 
     /// The counts now.
     pub fn read(&self) -> Counts {
-        lock(&self.0).counts
+        lock(&self.shared).counts
     }
 
     /// The longest round trip since this was last asked; for one asker only. Zero: there was none.
     pub fn take_peak(&self) -> Duration {
-        std::mem::take(&mut lock(&self.0).peak)
+        std::mem::take(&mut lock(&self.shared).peak)
     }
 
     /// The latest checks, oldest first.
     pub fn latest(&self) -> Vec<Blip> {
-        lock(&self.0).latest.iter().copied().collect()
+        let shared = lock(&self.shared);
+        shared.latest.iter().flat_map(|latest| &latest.blips).copied().collect()
     }
 
     /// The thread took a slot, after `gaps` that it slept through.
     pub fn tick(&self, now: Duration, gaps: u64) {
-        let mut shared = lock(&self.0);
+        let mut shared = lock(&self.shared);
         shared.counts.ticked = now;
         shared.counts.gaps += gaps;
-        let shown = usize::try_from(gaps).unwrap_or(usize::MAX).min(shared.keep);
-        (0..shown).for_each(|_| shared.keep(Blip::Gap));
+        if let Some(latest) = &mut shared.latest {
+            let shown = usize::try_from(gaps).unwrap_or(usize::MAX).min(latest.keep);
+            (0..shown).for_each(|_| latest.push(Blip::Gap));
+        }
     }
 
     /// Datagrams came that answer nothing.
     pub fn strays(&self, strays: u64) {
-        lock(&self.0).counts.strays += strays;
+        lock(&self.shared).counts.strays += strays;
     }
 
     /// A check was judged.
     pub fn judged(&self, check: &Check, judge: &Judge) {
-        let mut shared = lock(&self.0);
+        let mut shared = lock(&self.shared);
         shared.counts.count(&check.outcome);
         match check.outcome {
             Outcome::Answered(rtt) => {
@@ -153,16 +179,18 @@ impl Stats {
             Outcome::Unsent(_) => {}
         }
         shared.show(judge, check.ended);
-        shared.keep(match check.outcome {
-            Outcome::Answered(rtt) => Blip::Answered(micros(rtt)),
-            Outcome::Unanswered(_) => Blip::Unanswered,
-            Outcome::Unsent(_) => Blip::Unsent,
-        });
+        if let Some(latest) = &mut shared.latest {
+            latest.push(match check.outcome {
+                Outcome::Answered(rtt) => Blip::Answered(micros(rtt)),
+                Outcome::Unanswered(_) => Blip::Unanswered,
+                Outcome::Unsent(_) => Blip::Unsent,
+            });
+        }
     }
 
     /// Shows what the judge holds, without a check: at the start and at the end.
     pub fn show(&self, judge: &Judge, now: Duration) {
-        lock(&self.0).show(judge, now);
+        lock(&self.shared).show(judge, now);
     }
 }
 
@@ -173,15 +201,14 @@ impl Shared {
             self.counts.unanswered_down += std::mem::take(&mut self.run);
         }
     }
+}
 
-    fn keep(&mut self, blip: Blip) {
-        if self.keep == 0 {
-            return;
+impl Latest {
+    fn push(&mut self, blip: Blip) {
+        if self.blips.len() >= self.keep {
+            self.blips.pop_front();
         }
-        if self.latest.len() >= self.keep {
-            self.latest.pop_front();
-        }
-        self.latest.push_back(blip);
+        self.blips.push_back(blip);
     }
 }
 
@@ -197,7 +224,9 @@ impl Counts {
                 self.rtt_max = self.rtt_max.max(rtt);
                 self.rtt_sum += rtt;
                 let place = RTT_BOUNDS.partition_point(|bound| *bound < micros(rtt));
-                self.rtt_buckets[place] += 1;
+                if let Some(bucket) = self.rtt_buckets.get_mut(place) {
+                    *bucket += 1;
+                }
             }
             Outcome::Unanswered(_) => self.unanswered += 1,
             Outcome::Unsent(_) => self.unsent += 1,
@@ -270,9 +299,16 @@ mod tests {
         assert_eq!(counts.unanswered_down, 3);
         assert_eq!((stats.take_peak(), stats.take_peak()), (at(3), Duration::ZERO));
         assert_eq!((counts.outages, counts.down, counts.outage), (1, at(4), None));
-        assert_eq!((counts.rtt_buckets[0], counts.rtt_buckets[1], counts.rtt_buckets[12]), (1, 1, 1));
+        assert_eq!((counts.rtt_buckets[0], counts.rtt_buckets[1], counts.rtt_buckets.iter().sum()), (1, 1, 2));
         assert_eq!(stats.latest(), [Blip::Answered(3_000_000), Blip::Unanswered, Blip::Gap]);
     }
+
+    /// See [`Stats`].
+    #[test]
+    fn ten_thousand_take_four_megabytes() {
+        assert!(size_of::<Stats>() <= 400 - 4 - 2 * size_of::<usize>(), "{}", size_of::<Stats>());
+    }
+
     /// An answer that came before the slot that was taken last (the wall clock was stepped): metrics that showed the outage
     /// up to that slot must not go back.
     #[test]

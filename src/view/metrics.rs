@@ -47,16 +47,16 @@ pub fn render(targets: &[(Arc<Target>, Counts)], waiting: usize, now: Duration) 
         (counts.loss.of > 0).then(|| f64::from(counts.loss.lost) / f64::from(counts.loss.of))
     });
     head(&mut out, "rtt_seconds", "histogram", "Round-trip times of the answered checks.");
-    let bounds = RTT_BOUNDS.iter().map(|bound| format!(",le=\"{}\"", f64::from(*bound) / 1e6));
-    let bounds: Vec<String> = bounds.chain([",le=\"+Inf\"".to_owned()]).collect();
+    let bounds = RTT_BOUNDS.map(|bound| format!(",le=\"{}\"", f64::from(bound) / 1e6));
     for (labels, _, counts) in &rows {
         let mut count = 0;
         for (bucket, le) in counts.rtt_buckets.iter().zip(&bounds) {
             count += bucket;
             put(&mut out, "rtt_seconds_bucket", labels, le, count);
         }
+        put(&mut out, "rtt_seconds_bucket", labels, ",le=\"+Inf\"", counts.answered);
         put(&mut out, "rtt_seconds_sum", labels, "", Seconds(counts.rtt_sum));
-        put(&mut out, "rtt_seconds_count", labels, "", count);
+        put(&mut out, "rtt_seconds_count", labels, "", counts.answered);
     }
     let help = "Outages, the one that goes on among them.";
     each(&mut out, &rows, "outages_total", "counter", help, |_, counts| Some(counts.outages));
@@ -162,8 +162,8 @@ mod tests {
     #[test]
     fn a_whole_file() {
         let secs = Duration::from_secs;
-        let mut buckets = [0; RTT_BOUNDS.len() + 1];
-        (buckets[0], buckets[1], buckets[12]) = (1, 2, 1);
+        let mut buckets = [0; RTT_BOUNDS.len()];
+        (buckets[0], buckets[1]) = (1, 2);
         let failure = Failure { reason: What::Refused.into(), sent: true };
         let counts = Counts {
             begun: secs(100),
