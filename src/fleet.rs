@@ -7,8 +7,8 @@ use std::sync::mpsc::Sender;
 use std::thread::Thread;
 
 use crate::clock::Clock;
-use crate::monitor::{Monitor, Source};
-use crate::probe::icmp::{CROWD, Common};
+use crate::monitor::{Common, Monitor, Source};
+use crate::probe::icmp::{self, CROWD};
 use crate::resolver::Resolver;
 use crate::schedule::spread;
 use crate::state::Known;
@@ -23,20 +23,14 @@ const OTHER_DESCRIPTORS: usize = 32;
 
 /// The threads of all targets that are watched now.
 pub struct Fleet {
-    clock: Clock,
-    events: Sender<Message>,
-    verbose: Option<Verbose>,
-    count: Option<u64>,
+    common: Arc<Common>,
     board: Arc<Board>,
     /// So many of the latest checks are kept for a picture.
     keep: usize,
     resolver: Resolver,
     watched: Vec<Watched>,
-    common: Arc<Common>,
     /// How many spare descriptors there are in all.
     spare: isize,
-    /// With `--count`: targets that are not done.
-    left: Arc<AtomicUsize>,
 }
 
 struct Watched {
@@ -47,35 +41,30 @@ struct Watched {
 
 impl Fleet {
     /// No target yet. Events go to `events`, each check to `verbose`; the counts stand on `board`, with the latest `keep`
-    /// checks of each target.
+    /// checks of each target. `done` is called when the last target has made all checks of `--count`.
     pub fn new(
         clock: Clock,
         events: Sender<Message>,
         verbose: Option<Verbose>,
         count: Option<u64>,
         (board, keep): (Arc<Board>, usize),
+        done: impl Fn() + Send + Sync + 'static,
     ) -> Fleet {
-        let resolver = Resolver::new(clock);
-        let (watched, common, left) = (Vec::new(), Arc::default(), Arc::default());
-        Fleet { clock, events, verbose, count, board, keep, resolver, watched, common, spare: 0, left }
+        let (probes, left, done) = (Arc::<icmp::Common>::default(), AtomicUsize::new(0), Box::new(done));
+        let common = Arc::new(Common { clock, events, verbose, count, probes, left, done });
+        Fleet { common, board, keep, resolver: Resolver::new(clock), watched: Vec::new(), spare: 0 }
     }
 
     /// Watches exactly these targets from now on: those that are watched already, with the same options, go on with
-    /// their samples; the others are stopped or started. `known` tells what is known of one from before; `done` is called
-    /// when the last one has made all checks of `--count`. Errors: too few descriptors, and all stays as it was; no thread
-    /// could be made, and those that fit are watched. Both say how many fit.
-    pub fn watch(
-        &mut self,
-        targets: &[Arc<Target>],
-        known: impl Fn(&str) -> Known,
-        done: impl Fn() + Clone + Send + 'static,
-    ) -> Result<(), String> {
+    /// their samples; the others are stopped or started. `known` tells what is known of one from before. Errors: too few
+    /// descriptors, and all stays as it was; no thread could be made, and those that fit are watched. Both say how many fit.
+    pub fn watch(&mut self, targets: &[Arc<Target>], known: impl Fn(&str) -> Known) -> Result<(), String> {
         self.share_descriptors(targets)?;
         let before = std::mem::take(&mut self.watched).into_iter();
         let mut before: HashMap<String, Watched> = before.map(|one| (one.target.name.clone(), one)).collect();
-        let start = self.clock.now();
+        let start = self.common.clock.now();
         self.watched.reserve(targets.len());
-        self.left.fetch_add(targets.len(), Ordering::AcqRel);
+        self.common.left.fetch_add(targets.len(), Ordering::AcqRel);
         for (index, target) in targets.iter().enumerate() {
             let mut known = known(&target.name);
             match before.remove(&target.name) {
@@ -100,22 +89,12 @@ impl Fleet {
                     Host::Address(address) => Source::Fixed(*address),
                     Host::Name(name) => Source::Name(self.resolver.add(name, target.options.family)),
                 },
-                clock: self.clock,
-                events: self.events.clone(),
-                verbose: self.verbose.clone(),
                 known,
                 stats: Arc::clone(&stats),
-                common: Arc::clone(&self.common),
-                count: self.count,
                 first: start + spread(index, targets.len(), target.options.interval),
+                common: Arc::clone(&self.common),
             };
-            let (left, done) = (Arc::clone(&self.left), done.clone());
-            let thread = monitor.spawn(move || {
-                if left.fetch_sub(1, Ordering::AcqRel) == 1 {
-                    done();
-                }
-            });
-            let thread = match thread {
+            let thread = match monitor.spawn() {
                 Ok(thread) => thread,
                 Err(error) => {
                     // What is watched already and stands further down goes on.
@@ -155,9 +134,9 @@ impl Fleet {
             ));
         }
         let spare = isize::try_from(fit.saturating_sub(targets.len())).unwrap_or(isize::MAX);
-        self.common.spare.add(spare - self.spare);
+        self.common.probes.spare.add(spare - self.spare);
         self.spare = spare;
-        self.common.is_crowd.store(icmp > CROWD, Ordering::Relaxed);
+        self.common.probes.is_crowd.store(icmp > CROWD, Ordering::Relaxed);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use crate::clock::Clock;
 use crate::event::{Check, Event, Outcome, Subject, What};
 use crate::flight::Flight;
 use crate::judge::{Judge, Resumed, Rules};
-use crate::probe::icmp::{Common, IcmpProbe};
+use crate::probe::icmp::{self, IcmpProbe};
 use crate::probe::tcp::TcpProbe;
 use crate::resolver::Lookup;
 use crate::schedule::{Schedule, Slot};
@@ -40,28 +41,38 @@ pub enum Source {
     Name(Arc<Lookup>),
 }
 
-/// All that a target's thread needs.
-pub struct Monitor {
-    /// What is checked, and how.
-    pub target: Arc<Target>,
-    /// Where its addresses come from.
-    pub source: Source,
+/// What the threads of all targets share.
+pub struct Common {
     /// The clocks.
     pub clock: Clock,
     /// To the writer.
     pub events: Sender<Message>,
     /// Each check is shown here, with `--verbose`.
     pub verbose: Option<Verbose>,
+    /// With `--count`: so many checks of each target.
+    pub count: Option<u64>,
+    /// What the probes share.
+    pub probes: Arc<icmp::Common>,
+    /// Threads that have not ended.
+    pub left: AtomicUsize,
+    /// Called by the last one that ends.
+    pub done: Box<dyn Fn() + Send + Sync>,
+}
+
+/// All that a target's thread needs.
+pub struct Monitor {
+    /// What is checked, and how.
+    pub target: Arc<Target>,
+    /// Where its addresses come from.
+    pub source: Source,
     /// What is known of it from before.
     pub known: Known,
     /// Its counts, and whether it is still watched.
     pub stats: Arc<Stats>,
-    /// What it shares with the others.
-    pub common: Arc<Common>,
-    /// With `--count`: so many checks.
-    pub count: Option<u64>,
     /// When its first check is due.
     pub first: Duration,
+    /// What it shares with all others.
+    pub common: Arc<Common>,
 }
 
 /// What survives a failure of the thread.
@@ -77,21 +88,21 @@ struct Progress {
 }
 
 impl Monitor {
-    /// Starts the thread; it calls `done` when it ends: after the last check of `--count`, or stopped. Errors: no thread could be
-    /// made (RLIMIT_NPROC, memory); the caller says how many fit and exits with 2.
-    pub fn spawn(self, done: impl FnOnce() + Send + 'static) -> std::io::Result<Thread> {
+    /// Starts the thread, which is one of those left until it ends: after the last check of `--count`, or stopped. Errors: no
+    /// thread could be made (RLIMIT_NPROC, memory); the caller says how many fit and exits with 2.
+    pub fn spawn(self) -> std::io::Result<Thread> {
         // An outage from before is shown from the start.
-        self.stats.show(&self.resume(), self.clock.now());
+        self.stats.show(&self.resume(), self.common.clock.now());
         // The kernel shows 15 bytes of it.
         let name: String = self.target.name.chars().take(15).collect();
         // Boxed: what a thread is started with is copied about on its stack.
-        let watch = Box::new((self, done));
+        let monitor = Box::new(self);
         thread::Builder::new()
             .name(name)
             .stack_size(STACK)
             .spawn(move || {
-                watch.0.run();
-                end(watch.1);
+                monitor.run();
+                monitor.end();
             })
             .map(|handle| handle.thread().clone())
     }
@@ -104,7 +115,7 @@ impl Monitor {
                 target::Check::Icmp => self.run_icmp(&mut progress),
                 target::Check::Tcp { port } => self.run_tcp(&mut progress, port),
             },
-            |message| self.tell(self.clock.now(), |target| Subject::Panic(target, message)),
+            |message| self.tell(self.common.clock.now(), |target| Subject::Panic(target, message)),
         );
         if !self.stats.is_stopped() {
             self.finish(&mut progress);
@@ -118,7 +129,7 @@ impl Monitor {
             lookup.wait_for_first(self.target.options.timeout);
         }
         // The grid begins now: the wait for the first lookup is no gap.
-        let start = self.clock.now().max(self.first);
+        let start = self.common.clock.now().max(self.first);
         Progress {
             schedule: Schedule::new(start, self.target.options.interval),
             judge: self.resume(),
@@ -133,8 +144,15 @@ impl Monitor {
     }
 
     #[inline(never)]
+    fn end(&self) {
+        if self.common.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            (self.common.done)();
+        }
+    }
+
+    #[inline(never)]
     fn finish(&self, progress: &mut Progress) {
-        let now = self.clock.now();
+        let now = self.common.clock.now();
         if let Some(change) = progress.judge.finish(now) {
             self.tell(now, |target| Subject::Target(target, change));
         }
@@ -143,8 +161,8 @@ impl Monitor {
 
     fn resume(&self) -> Judge {
         let down = self.known.down.map(|down| Resumed {
-            since: self.clock.at(down.since),
-            reminded: self.clock.at(down.reminded),
+            since: self.common.clock.at(down.since),
+            reminded: self.common.clock.at(down.reminded),
             failed: down.failed,
         });
         Judge::resume(Rules::of(&self.target), self.known.told, down)
@@ -152,14 +170,14 @@ impl Monitor {
 
     #[inline(never)]
     fn run_icmp(&self, progress: &mut Progress) {
-        let mut probe = IcmpProbe::new(&self.target.options, Arc::clone(&self.common));
+        let mut probe = IcmpProbe::new(&self.target.options, Arc::clone(&self.common.probes));
         let mut flight = Flight::new(self.target.options.timeout);
         loop {
             // Taken before the socket is read: whatever came before this moment has then been seen.
-            let now = self.clock.now();
+            let now = self.common.clock.now();
             if flight.is_waiting() {
                 let is_due = flight.next_deadline().is_some_and(|deadline| deadline <= now);
-                probe.read(&mut flight, &self.clock, is_due);
+                probe.read(&mut flight, &self.common.clock, is_due);
                 flight.expire(now);
                 let strays = probe.take_strays();
                 if strays > 0 {
@@ -181,7 +199,7 @@ impl Monitor {
             if let Some(slot) = slot {
                 let number = self.begin(progress, slot, now);
                 match progress.addresses.first() {
-                    Some(peer) => probe.send(&mut flight, number, *peer, progress.judge.is_down(), &self.clock),
+                    Some(peer) => probe.send(&mut flight, number, *peer, progress.judge.is_down(), &self.common.clock),
                     None => flight.settled(number, now, unresolved()),
                 }
             } else {
@@ -189,7 +207,7 @@ impl Monitor {
                 let deadline = flight.next_deadline();
                 let wake = slot.into_iter().chain(deadline).min().unwrap_or(now);
                 if flight.is_waiting() {
-                    probe.wait(wake, &self.clock);
+                    probe.wait(wake, &self.common.clock);
                 } else {
                     self.sleep_until(wake);
                 }
@@ -202,19 +220,19 @@ impl Monitor {
         let timeout = self.target.options.timeout;
         let probe = TcpProbe::new(port, &self.target.options);
         while self.more(progress) {
-            let now = self.clock.now();
+            let now = self.common.clock.now();
             let Some(slot) = progress.schedule.take(now) else {
                 self.sleep_until(progress.schedule.next_at());
                 continue;
             };
             let number = self.begin(progress, slot, now);
-            let sent = self.clock.now();
+            let sent = self.common.clock.now();
             let outcome = if progress.addresses.is_empty() {
                 unresolved()
             } else {
-                probe.check(&progress.addresses, &self.clock)
+                probe.check(&progress.addresses, &self.common.clock)
             };
-            let ended = self.clock.now();
+            let ended = self.common.clock.now();
             self.judge(progress, &Check { number, sent, ended, outcome, only_fresh: false });
             // What a check took beyond its timeout was not the check: those slots are gaps.
             progress.schedule.busy_until(ended.min(sent + timeout));
@@ -223,7 +241,7 @@ impl Monitor {
 
     /// Are there checks left to begin?
     fn more(&self, progress: &Progress) -> bool {
-        !self.stats.is_stopped() && self.count.is_none_or(|count| progress.number < count)
+        !self.stats.is_stopped() && self.common.count.is_none_or(|count| progress.number < count)
     }
 
     /// Begins the check of a slot: counts the gaps before it, brings the addresses up to date, numbers it.
@@ -264,9 +282,9 @@ impl Monitor {
 
     /// The one way of every outcome: counted, shown, judged, and if that changes anything, told.
     fn judge(&self, progress: &mut Progress, check: &Check) {
-        if let Some(Verbose { screen, json }) = &self.verbose {
+        if let Some(Verbose { screen, json }) = &self.common.verbose {
             screen.out(match json {
-                true => json::check(&self.target, check, self.clock.wall(check.sent)),
+                true => json::check(&self.target, check, self.common.clock.wall(check.sent)),
                 false => verbose::line(&self.target, check),
             });
         }
@@ -295,20 +313,15 @@ impl Monitor {
 
     #[inline(never)]
     fn tell(&self, at: Duration, subject: impl FnOnce(Arc<Target>) -> Subject) {
-        let event = Event { at: self.clock.wall(at), subject: subject(Arc::clone(&self.target)) };
+        let event = Event { at: self.common.clock.wall(at), subject: subject(Arc::clone(&self.target)) };
         // The writer is gone only when the program ends.
-        let _ = self.events.send(Message::Event(Box::new(event)));
+        let _ = self.common.events.send(Message::Event(Box::new(event)));
     }
 
     fn sleep_until(&self, wake: Duration) {
         // May end early, which the loops notice; a stopped target's thread is unparked.
-        thread::park_timeout(wake.saturating_sub(self.clock.now()));
+        thread::park_timeout(wake.saturating_sub(self.common.clock.now()));
     }
-}
-
-#[inline(never)]
-fn end(done: impl FnOnce()) {
-    done();
 }
 
 fn unresolved() -> Outcome {

@@ -244,9 +244,10 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
         _ => None,
     };
     let keep = table.as_ref().map_or(0, |_| terminal::LATEST);
-    let mut fleet = Fleet::new(clock, writer.sender(), verbose, config.count, (Arc::clone(&board), keep));
-    let done = move || handle.close();
-    fleet.watch(&targets, |name| writer.known(name), done.clone())?;
+    let mut fleet = Fleet::new(clock, writer.sender(), verbose, config.count, (Arc::clone(&board), keep), move || {
+        handle.close();
+    });
+    fleet.watch(&targets, |name| writer.known(name))?;
     if let Some(alertmanager) = &alertmanager {
         // An outage from before is no event.
         alertmanager.poke();
@@ -268,7 +269,7 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
     let end = loop {
         match signals.forever().next() {
             Some(SIGHUP) if reloads && !gone() => match configure(typed) {
-                Ok(Config { targets, .. }) => match fleet.watch(&targets, |name| writer.known(name), done.clone()) {
+                Ok(Config { targets, .. }) => match fleet.watch(&targets, |name| writer.known(name)) {
                     Ok(()) => tell(Subject::Start(targets)),
                     Err(why) => screen.err(&why),
                 },
