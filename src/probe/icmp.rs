@@ -557,6 +557,8 @@ fn replies_only(version: Version, identifier: u16) -> Vec<SockFilter> {
 
 /// Reads the socket until it is empty or all is answered; at first it `blocks` until something comes or its time is over. Returns how many datagrams were strays, and when the last answer
 /// came.
+// Not part of `read`: it would lie below the call for the error queue, the deepest, and a target is to do with one page of stack.
+#[inline(never)]
 fn read_answers(
     socket: &mut IcmpSocket,
     mut blocks: bool,
