@@ -108,7 +108,7 @@ impl Fleet {
                     let (fit, count) = (self.watched.len(), targets.len());
                     return Err(format!(
                         "{fit} of {count} targets fit: no thread for another: {error}; threads are limited by ulimit -u, \
-                         memory, and the pids.max of the cgroup (TasksMax= of systemd)"
+                         vm.max_map_count (4 a target), memory, and the pids.max of the cgroup (TasksMax= of systemd)"
                     ));
                 }
             };

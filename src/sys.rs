@@ -39,7 +39,7 @@ pub enum Entry {
 const QUOTED: usize = 8;
 
 /// So many entries of an error queue are taken by one call.
-pub const ENTRIES: usize = 4;
+pub const ENTRIES: usize = 3;
 
 /// News of a datagram that was sent: `SOF_TIMESTAMPING_OPT_ID` in the kernel's timestamping.rst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -35,10 +35,10 @@ lab_test!(
         }
         println!("\n{:<64}{:>11}{:>11}{:>8}  reach", "what", "ours", "theirs", "ratio");
         // There is no way back from dgram to raw sockets.
-        let raw = steady(1000, &mut ours);
+        let raw = steady(&addresses(1000), &mut ours);
         lab.dgram();
         cpu(&raw);
-        ten_thousand();
+        ten_thousand(lab);
         forks();
         tcp(lab);
         lateness(lab);
@@ -76,6 +76,10 @@ fn addresses(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("10.20.{}.{}", n / 250, n % 250 + 1)).collect()
 }
 
+fn v6_addresses(count: usize) -> Vec<String> {
+    (1..=count).map(|n| format!("fd20::{n:x}")).collect()
+}
+
 /// Writes a file of targets, and starts a program with it.
 type Start<'a> = &'a mut dyn FnMut(&TempDir, &str) -> Child;
 
@@ -95,9 +99,9 @@ fn fping(between: &'static str) -> impl FnMut(&TempDir, &str) -> Child {
     }
 }
 
-fn steady(count: usize, start: Start) -> Steady {
-    let dir = TempDir::new();
-    dir.write("targets", addresses(count).join("\n"));
+fn steady(targets: &[String], start: Start) -> Steady {
+    let (dir, count) = (TempDir::new(), targets.len());
+    dir.write("targets", targets.join("\n"));
     let mut child = start(&dir, &dir.file("targets"));
     thread::sleep(Duration::from_secs(if count > 2000 { 5 } else { 3 }));
     let (begin, answers, cpu, wakes) = (Instant::now(), answers(), sys::cpu_time(child.id()), writer_wakes(child.id()));
@@ -142,7 +146,8 @@ fn writer_wakes(pid: u32) -> f64 {
 
 /// The better of two rounds of each, in turn.
 fn in_turn(count: usize, theirs: Start) -> (Steady, Steady) {
-    let rounds = [0, 1].map(|_| (steady(count, &mut ours), steady(count, theirs)));
+    let targets = addresses(count);
+    let rounds = [0, 1].map(|_| (steady(&targets, &mut ours), steady(&targets, theirs)));
     let [(ours, theirs), (ours_2, theirs_2)] = rounds;
     let better = |one: Steady, two: Steady| if two.cpu < one.cpu { two } else { one };
     (better(ours, ours_2), better(theirs, theirs_2))
@@ -155,7 +160,7 @@ fn cpu(raw: &Steady) {
     row("wake-ups of the writer in 5 s", ours.writer_wakes, None, "0");
 }
 
-fn ten_thousand() {
+fn ten_thousand(lab: &Lab) {
     let limit = fs::read_to_string("/proc/self/limits").unwrap();
     let hard =
         limit.lines().find(|line| line.starts_with("Max open files")).unwrap().split_whitespace().nth(4).unwrap();
@@ -163,11 +168,15 @@ fn ten_thousand() {
     let (ours, theirs) = in_turn(count, &mut fping("0.08"));
     row(&format!("CPU an answered check, {count} targets, beside fping (us)"), ours.cpu, Some(theirs.cpu), "1.0");
     row(&format!("slots kept, {count} targets (%)"), ours.kept, Some(theirs.kept), "99.9");
-    let one = steady(1, &mut self::ours);
+    let one = steady(&addresses(1), &mut self::ours);
     let each = |all: f64, one: f64| (all - one) / (count - 1) as f64;
     row("RSS with one target (KiB)", one.rss, None, "2048");
     row("RSS of each further target (KiB)", each(ours.rss, one.rss), None, "6");
     row("address space of each further target (KiB)", each(ours.size, one.size), None, "100");
+    if lab.ipv6 {
+        let all = steady(&v6_addresses(count), &mut self::ours);
+        row("RSS of each further target, IPv6 (KiB)", each(all.rss, one.rss), None, "6");
+    }
 }
 
 /// What the Python original did: a process for each check.
@@ -178,7 +187,7 @@ fn forks() {
         assert!(done.status.success(), "{done:?}");
     }
     let theirs = (children_ticks() - before) * 10_000.0 / 200.0;
-    let ours = steady(1000, &mut ours).cpu;
+    let ours = steady(&addresses(1000), &mut ours).cpu;
     row("CPU an answered check, beside a loop that forks ping -c 1 (us)", ours, Some(theirs), "");
 }
 
@@ -282,9 +291,13 @@ fn system_calls(lab: &Lab) {
         lab.far.on(net, delay(Duration::from_millis(10)));
     }
     let later: Vec<String> = (1..=100).map(|n| format!("10.9.4.{n}")).collect();
-    let v6: Vec<String> = (1..=100).map(|n| format!("fd20::{n:x}")).collect();
     let v6_later: Vec<String> = (1..=100).map(|n| format!("fd09::{n:x}")).collect();
-    let kinds = [("at once", at_once), ("after 10 ms", later), ("at once, IPv6", v6), ("after 10 ms, IPv6", v6_later)];
+    let kinds = [
+        ("at once", at_once),
+        ("after 10 ms", later),
+        ("at once, IPv6", v6_addresses(100)),
+        ("after 10 ms, IPv6", v6_later),
+    ];
     for (what, targets) in kinds.into_iter().take(if lab.ipv6 { 4 } else { 2 }) {
         row(&format!("system calls a check, answered {what}"), calls_a_check(&targets), None, "4");
     }

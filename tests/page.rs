@@ -209,6 +209,8 @@ fn what_is_down_comes_first_and_the_history_survives() {
     assert!(at("</b> <bdi>dead</bdi>") < at("</b> <bdi>well</bdi>"));
     assert!(page.contains("Seen from <bdi>the &lt;box&gt;</bdi> as of <time id=as-of datetime=20"));
     assert!(shows(&dir, "TCP connection to <bdi>dead</bdi> is failing on port 1: 3 checks in a row failed"));
+    // It is saved after the page.
+    assert!(wait_until(LONG, || dir.path().join(HISTORY).exists()));
     let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("page.html"), mode(HISTORY)), (0o644, 0o600));
     let ended = monitor.stop();
