@@ -50,7 +50,7 @@ impl Fleet {
         (board, keep): (Arc<Board>, usize),
         done: impl Fn() + Send + Sync + 'static,
     ) -> Fleet {
-        let (probes, left, done) = (Arc::<icmp::Common>::default(), AtomicUsize::new(0), Box::new(done));
+        let (probes, left, done) = (Arc::<icmp::Shared>::default(), AtomicUsize::new(0), Box::new(done));
         let common = Arc::new(Common { clock, events, verbose, count, probes, left, done });
         Fleet { common, board, keep, resolver: Resolver::new(clock), watched: Vec::new(), spare: 0 }
     }

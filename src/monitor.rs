@@ -52,7 +52,7 @@ pub struct Common {
     /// With `--count`: so many checks of each target.
     pub count: Option<u64>,
     /// What the probes share.
-    pub probes: Arc<icmp::Common>,
+    pub probes: Arc<icmp::Shared>,
     /// Threads that have not ended.
     pub left: AtomicUsize,
     /// Called by the last one that ends.

@@ -1,4 +1,4 @@
-//! The system calls that neither std nor socket2 offers, and the only unsafe code of the crate: `recvmsg` with control
+//! The system calls that neither std nor socket2 offers, and the only unsafe code of the crate: `recvmsg` and `recvmmsg` with control
 //! messages (kernel arrival times; ICMP errors from the error queue, `IP_RECVERR` in ip(7)), `ppoll`, and the
 //! socket options that turn those on; `flock`, which std has only since 1.89; signals for a process group; and what a
 //! program on a terminal must ask.
@@ -306,7 +306,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], blocks: bool) -> io::R
 }
 
 /// Takes up to [`ENTRIES`] entries of the error queue, without waiting, and gives them to `each` (recvmmsg(2)). Returns how
-/// many there were: fewer than that, and none is left.
+/// many there were: fewer than that, and none is left (or the call is refused: then reasons and stamps are missing).
 #[cfg(target_os = "linux")]
 #[inline(never)]
 pub fn receive_errors(socket: BorrowedFd<'_>, mut each: impl FnMut(Entry)) -> usize {
@@ -378,7 +378,8 @@ fn timestamp(data: &[u8]) -> Option<SystemTime> {
     Some(SystemTime::UNIX_EPOCH + Duration::new(seconds.try_into().ok()?, nanos.try_into().ok()?))
 }
 
-/// The same struct, of a datagram that was sent: origin 4, what happened in its info, the datagram's index in its data.
+/// Of a `struct sock_extended_err`, about a datagram that was sent: origin 4, what happened in its info, the datagram's index in its data.
+#[cfg(target_os = "linux")]
 fn stamp(data: &[u8]) -> Option<Stamp> {
     const ORIGIN_TIMESTAMPING: u8 = 4;
     const LEFT: u32 = 0;
@@ -390,6 +391,7 @@ fn stamp(data: &[u8]) -> Option<Stamp> {
 }
 
 /// `struct sock_extended_err` (errno u32, origin, type, code, pad, info u32, data u32), then the sender's address.
+#[cfg(target_os = "linux")]
 fn extended_error(data: &[u8]) -> Option<IcmpError> {
     const ORIGIN_ICMP: u8 = 2;
     const ORIGIN_ICMP6: u8 = 3;

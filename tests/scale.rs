@@ -90,6 +90,30 @@ lab_test!(a_crowd_on_raw_sockets_rests, ["raw"], |lab| {
     assert!(!ended.stdout.contains("stray"), "{}", ended.stdout);
 });
 
+// A socket of a crowd gets all that its peer sends. After a check that was lost it is not read for a while; what fills it
+// meanwhile must not cost the next answer.
+lab_test!(a_peer_that_pings_us_much_loses_nothing, ["raw", "ping"], |lab| {
+    lab.far.on("10.9.0.0/16", answer());
+    let peer = lab.veth();
+    let deaf = |yes: &str| peer.exec(&["sysctl", "-qw", &format!("net.ipv4.icmp_echo_ignore_all={yes}")]);
+    deaf("1");
+    let targets = [vec!["gw=10.8.0.2".to_owned()], targets(300)].concat();
+    let ended = std::thread::scope(|scope| {
+        scope.spawn(|| peer.exec(&["ping", "-q", "-i", "0.002", "-w", "10", "10.8.0.1"]));
+        let mut monitor = under_limit("-Sn 1024", &["-i", "2s", "-w", "300ms", "-n", "6", "-v"], &targets).start();
+        let is_lost = |line: &str| line.contains("gw") && line.contains("no answer");
+        assert!(monitor.wait_line(|output| output.stdout.lines().any(is_lost), LONG));
+        deaf("0");
+        monitor.finish(LONG)
+    });
+    let [sent, answered, unsent, gaps] = counts(&ended, "gw");
+    assert!(
+        sent + gaps == 6 && unsent == 0 && answered + gaps >= 4,
+        "{sent} {answered} {unsent} {gaps}: {}",
+        ended.log
+    );
+});
+
 /// The limit of threads holds for a user who is not root, with all his processes: for a user that nobody is. (He keeps the
 /// right to reach the program where it was built.)
 #[test]

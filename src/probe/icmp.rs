@@ -44,7 +44,7 @@ const ROOM: usize = 60 + 1;
 
 /// What the probes of all targets share.
 #[derive(Debug, Default)]
-pub struct Common {
+pub struct Shared {
     /// Descriptors for sockets beyond the current one of each target.
     pub spare: Arc<Pool>,
     /// More than [`CROWD`] ICMP targets?
@@ -55,7 +55,7 @@ pub struct Common {
 #[derive(Debug)]
 pub struct IcmpProbe<'a> {
     options: &'a Options,
-    common: Arc<Common>,
+    shared: Arc<Shared>,
     current: Option<Box<IcmpSocket>>,
     /// Waits for the answers to its last checks.
     retired: Option<Box<IcmpSocket>>,
@@ -91,6 +91,8 @@ struct IcmpSocket {
     peer: IpAddr,
     version: Version,
     raw: bool,
+    /// It gets only what is for it, so that nobody can fill it while it is not read.
+    filtered: bool,
     /// Meaningful on a raw socket only; a dgram socket's is the kernel's.
     identifier: u16,
     /// Which socket of the probe it is; a raw one is the same after a rest.
@@ -160,15 +162,15 @@ pub fn version_of(address: IpAddr) -> Version {
 
 /// Opens a socket as a check would, and closes it. Errors: those that would make the check unsent.
 pub fn try_open(options: &Options, peer: IpAddr) -> io::Result<()> {
-    open(options, peer, 0, 0, false).map(drop)
+    open(options, peer, 0, 0, true).map(drop)
 }
 
 impl<'a> IcmpProbe<'a> {
     /// A probe with these options; its first socket is opened by the first check.
-    pub fn new(options: &'a Options, common: Arc<Common>) -> IcmpProbe<'a> {
+    pub fn new(options: &'a Options, shared: Arc<Shared>) -> IcmpProbe<'a> {
         IcmpProbe {
             options,
-            common,
+            shared,
             current: None,
             retired: None,
             witness: None,
@@ -214,7 +216,7 @@ impl<'a> IcmpProbe<'a> {
             self.retire(flight);
             // Two sockets wait already. The older one's answers are given up: the new address matters more.
             if self.current.is_some() {
-                let permit = self.retired.take().and_then(|older| older.permit).or_else(|| self.common.spare.take());
+                let permit = self.retired.take().and_then(|older| older.permit).or_else(|| self.shared.spare.take());
                 self.retired = self.current.take().filter(|_| permit.is_some());
                 if let Some(retired) = &mut self.retired {
                     retired.permit = permit;
@@ -227,26 +229,30 @@ impl<'a> IcmpProbe<'a> {
         if self.current.is_none() {
             self.opened = self.opened.wrapping_add(1);
             let identifier = self.random.hash_one(("identifier", self.opened)) as u16;
-            let socket = open(self.options, peer, self.opened, identifier, self.is_crowd())?;
+            let socket = open(self.options, peer, self.opened, identifier, !self.is_crowd())?;
             self.current = Some(Box::new(socket));
             // An earlier one whose check waits to be judged is kept: its socket may be the one that answers.
             if down && self.asked.is_none() {
                 self.ask_witness(number, peer, flight.timeout(), clock);
             }
-        }
-        match &mut self.current {
-            Some(socket) => {
-                if socket.socket.is_none() {
-                    socket.socket = Some(open_raw(self.options, peer, None)?);
-                }
-                send(socket, &self.random, &mut self.buffer, flight, number, clock)
+        } else {
+            let filtered = !self.is_crowd();
+            let stale = |socket: &&mut Box<IcmpSocket>| !socket.filtered && !flight.waits_for_socket(socket.number);
+            if let Some(socket) = self.current.as_mut().filter(stale) {
+                // Closed first: of descriptors there may be just one.
+                socket.socket = None;
+                socket.socket = Some(open_raw(self.options, peer, Some(socket.identifier).filter(|_| filtered))?);
+                socket.filtered = filtered;
             }
+        }
+        match &self.current {
+            Some(socket) => send(socket, &self.random, &mut self.buffer, flight, number, clock),
             None => Err(io::Error::from_raw_os_error(libc::EBADF)),
         }
     }
 
     fn is_crowd(&self) -> bool {
-        self.common.is_crowd.load(Ordering::Relaxed)
+        self.shared.is_crowd.load(Ordering::Relaxed)
     }
 
     /// Sends a request on the socket that was answered last. A failure is no news: the check tells.
@@ -285,7 +291,7 @@ impl<'a> IcmpProbe<'a> {
         self.witness = done.filter(|socket| socket.answered).or(self.witness.take());
         let (is_awaited, kept) = (waits(&socket), socket.answered && socket.socket.is_some());
         if is_awaited || kept {
-            socket.permit = self.common.spare.take();
+            socket.permit = self.shared.spare.take();
         }
         if is_awaited && socket.permit.is_none() {
             // The hint about a stale NAT session is worth less than a fresh identifier.
@@ -329,7 +335,7 @@ impl<'a> IcmpProbe<'a> {
         let may_rest =
             |socket: &&mut Box<IcmpSocket>| socket.raw && is_crowd && !flight.waits_for_socket(socket.number);
         if let (Some(socket), Some(_)) = (self.current.as_mut().filter(may_rest), arrived) {
-            socket.socket = None;
+            (socket.socket, socket.filtered) = (None, false);
         }
         self.denied &= arrived.is_none();
         self.quick = match (arrived, waited) {
@@ -352,8 +358,9 @@ impl<'a> IcmpProbe<'a> {
     pub fn wait(&mut self, wake: Duration, clock: &Clock) {
         let now = clock.now();
         let timeout = wake.saturating_sub(now);
-        let alone = self.current.is_some() && self.retired.is_none() && self.asked.is_none();
-        if alone && patience(self.options).is_some_and(|patience| patience + patience / 8 + JIFFIES < timeout) {
+        let is_open = self.current.as_deref().is_some_and(|socket| socket.fd().is_some());
+        let alone = is_open && self.retired.is_none() && self.asked.is_none();
+        if alone && patience(self.options).is_some_and(|patience| patience + patience / 7 + JIFFIES < timeout) {
             (self.waited, self.blocks) = (Some(now), true);
             self.ready = Ready { data: true, errors: false };
             return;
@@ -433,11 +440,11 @@ fn send(
 
 /// Opens a dgram socket, else a raw one. Errors: of the raw socket where both are refused, of any option that was
 /// asked for, and of connect (raw: no route); the check is then unsent.
-fn open(options: &Options, peer: IpAddr, number: u32, identifier: u16, is_crowd: bool) -> io::Result<IcmpSocket> {
+fn open(options: &Options, peer: IpAddr, number: u32, identifier: u16, filtered: bool) -> io::Result<IcmpSocket> {
     let version = version_of(peer);
     let (socket, raw) = match open_dgram(options, version) {
         Some(socket) => (socket?, false),
-        None => (open_raw(options, peer, Some(identifier).filter(|_| !is_crowd))?, true),
+        None => (open_raw(options, peer, Some(identifier).filter(|_| filtered))?, true),
     };
     let stamped = !raw && version == Version::V6 && sys::want_stamps(socket.as_fd()).is_ok();
     Ok(IcmpSocket {
@@ -445,6 +452,7 @@ fn open(options: &Options, peer: IpAddr, number: u32, identifier: u16, is_crowd:
         peer,
         version,
         raw,
+        filtered: filtered || !raw,
         identifier,
         number,
         answered: false,
@@ -483,7 +491,7 @@ fn open_raw(options: &Options, peer: IpAddr, identifier: Option<u16>) -> io::Res
     let version = version_of(peer);
     let socket = Socket::new(domain(version), Type::RAW, Some(protocol(version)))?;
     set_options(&socket, options, version)?;
-    // Elsewhere every reply of the machine is read, and those for others are strays.
+    // Elsewhere every reply of the machine is read, and passed over.
     #[cfg(target_os = "linux")]
     if let Some(identifier) = identifier {
         socket.attach_filter(&replies_only(version, identifier))?;
@@ -518,7 +526,7 @@ fn set_options(socket: &Socket, options: &Options, version: Version) -> io::Resu
 }
 
 /// How long a read may block: less than the time to the next thing to do, as the kernel's timer wheel may let it end an
-/// eighth late, and [`JIFFIES`] more. None: that time is too short to tell.
+/// eighth late (8 of 63), and [`JIFFIES`] more. None: that time is too short to tell.
 fn patience(options: &Options) -> Option<Duration> {
     let wait = options.interval.min(options.timeout);
     (wait >= 5 * JIFFIES).then_some(wait / 3 * 2)
@@ -612,8 +620,8 @@ fn read_answers(
 }
 
 fn is_reply(socket: &IcmpSocket, message: &[u8]) -> bool {
-    let is = |echo: Echo| echo.kind == socket.version.reply() && echo.identifier == socket.identifier;
-    Echo::parse(message).is_some_and(|(echo, _)| is(echo))
+    let reply = (socket.version.reply(), socket.identifier);
+    Echo::parse(message).is_some_and(|(echo, _)| (echo.kind, echo.identifier) == reply)
 }
 
 /// Does this message answer a check that waits? Then its outcome is now known to `flight`.
@@ -661,18 +669,33 @@ mod tests {
     use crate::flags;
     use crate::target::Target;
 
+    /// Of a crowd's socket that rests nothing can be read: while a check of another waits, the time is slept through.
+    #[test]
+    fn at_rest_the_wait_is_a_wait() {
+        let options = options(["-i", "100ms", "-w", "1s"]);
+        let (clock, mut probe) = (Clock::start(), IcmpProbe::new(&options, Arc::default()));
+        let mut socket = open(&options, Ipv4Addr::LOCALHOST.into(), 1, 1, false);
+        if let Ok(socket) = &mut socket {
+            socket.socket = None;
+        }
+        probe.current = socket.ok().map(Box::new);
+        let wake = clock.now() + Duration::from_millis(120);
+        probe.wait(wake, &clock);
+        assert!(clock.now() >= wake && !probe.blocks);
+    }
+
+    fn options(words: [&str; 4]) -> Arc<Options> {
+        Target::parse("gw", &flags::parse(words.map(Into::into)).unwrap().target).unwrap().options
+    }
+
     /// A wait that is left to the read ends in time, however late the kernel lets it end, and is long enough to pay.
     #[test]
     fn a_read_that_blocks_leaves_the_next_slot_its_time() {
-        let of = |interval: &str| {
-            let words = ["-i", interval, "-w", "2s"].map(Into::into);
-            let options = flags::parse(words).unwrap().target;
-            patience(&Target::parse("gw", &options).unwrap().options)
-        };
+        let of = |interval: &str| patience(&options(["-i", interval, "-w", "2s"]));
         assert_eq!([of("10ms"), of("99ms")], [None, None]);
         for (interval, wait) in [("100ms", 100), ("1s", 1000), ("1m", 2000)] {
             let (patience, wait) = (of(interval).unwrap(), Duration::from_millis(wait));
-            assert!(patience + patience / 8 + JIFFIES < wait && patience > wait / 2, "{interval}: {patience:?}");
+            assert!(patience + patience / 7 + JIFFIES < wait && patience > wait / 2, "{interval}: {patience:?}");
         }
     }
 }
