@@ -5,6 +5,8 @@
 //! The payload of a request is the check's 64-bit cookie and then bytes that follow from it, so a changed, cut or
 //! emptied answer shows wherever the change is.
 
+use std::iter::successors;
+
 /// Length of the ICMP echo header.
 pub const HEADER: usize = 8;
 
@@ -72,8 +74,8 @@ pub fn build(message: &mut [u8], version: Version, id: u16, seq: u16, cookie: u6
     };
     let ([id_high, id_low], [seq_high, seq_low]) = (id.to_be_bytes(), seq.to_be_bytes());
     *header = [version.request(), 0, 0, 0, id_high, id_low, seq_high, seq_low];
-    for (byte, expected) in payload.iter_mut().zip(pattern(cookie)) {
-        *byte = expected;
+    for (part, eight) in payload.chunks_mut(8).zip(pattern(cookie)) {
+        part.copy_from_slice(&eight[..part.len()]);
     }
     if sum {
         let [high, low] = checksum(message).to_be_bytes();
@@ -85,13 +87,15 @@ pub fn build(message: &mut [u8], version: Version, id: u16, seq: u16, cookie: u6
 
 /// Is this payload the one that was sent with `cookie` and `length`, to the last byte?
 pub fn payload_is(payload: &[u8], length: usize, cookie: u64) -> bool {
-    payload.len() == length && payload.iter().copied().eq(pattern(cookie).take(length))
+    payload.len() == length && payload.chunks(8).zip(pattern(cookie)).all(|(part, eight)| eight.starts_with(part))
 }
 
-/// The payload for a cookie: its eight bytes, then each byte one more than the one eight places before.
-fn pattern(cookie: u64) -> impl Iterator<Item = u8> {
-    let cookie = cookie.to_be_bytes();
-    (0_u8..=255).cycle().flat_map(move |round| cookie.map(|byte| byte.wrapping_add(round)))
+/// The payload for a cookie, by eights: its eight bytes, then each byte one more than the one eight places before.
+fn pattern(cookie: u64) -> impl Iterator<Item = [u8; 8]> {
+    // All eight at once: no carry leaves its byte, as the high bits are added apart.
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let more = |eight: &u64| Some(((eight & !HIGH) + 0x0101_0101_0101_0101) ^ (eight & HIGH));
+    successors(Some(cookie), more).map(u64::to_be_bytes)
 }
 
 /// The Internet checksum of RFC 1071, as it stands in a header whose checksum field is 0. Over a message with its

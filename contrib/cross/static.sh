@@ -2,9 +2,9 @@
 # static.sh TARGET [OPTION OF CARGO]: builds the static musl binary. `make static TARGET=...` calls this.
 #
 # With the component rust-src the standard library is built too, for size and without what would read debug information: 280 KB
-# less. Else, or with STD=prebuilt, rustup's is used. Where rustup has none (armv7, mipsel, riscv64), musl is built from
-# Debian's source package (or from the directory in MUSL), and the unwinder from rust-src, so that nothing in the binary comes
-# from a glibc. C is compiled by Debian's cross gcc (gcc-PREFIX, g++-PREFIX).
+# less; and the unwinder, where there is a C++ compiler: 50 KB less. Else, or with STD=prebuilt, rustup's are used. Where rustup
+# has none (armv7, mipsel, riscv64), musl is built from Debian's source package (or from the directory in MUSL), so that nothing
+# in the binary comes from a glibc. C and C++ are compiled by Debian's cross gcc (gcc-PREFIX, g++-PREFIX).
 set -eu
 target=$1
 features=${2:-}
@@ -28,8 +28,16 @@ esac
 
 build() {
     # By lld, which comes with Rust: equal functions are folded, relative relocations packed (musl 1.2.4 unpacks them).
-    export "CARGO_TARGET_${upper}_LINKER=rust-lld" \
-        "CARGO_TARGET_${upper}_RUSTFLAGS=-C link-arg=--icf=all -C link-arg=--pack-dyn-relocs=relr $link"
+    # Tables of how to unwind are half as large with frame pointers, and none are needed where nothing panics. What is inlined
+    # at opt-level "z" is still a little too much. Panics name sources without where they lie on this machine.
+    home=${CARGO_HOME:-$HOME/.cargo}
+    options="-C link-arg=--icf=all -C link-arg=--pack-dyn-relocs=relr -C force-frame-pointers=yes -C force-unwind-tables=no \
+-C llvm-args=-inline-threshold=15 --remap-path-prefix=$rust/="
+    "$cargo" fetch --quiet --locked --target "$target"
+    for registry in "$home"/registry/src/*/; do
+        options="$options --remap-path-prefix=$registry="
+    done
+    export "CARGO_TARGET_${upper}_LINKER=rust-lld" "CARGO_TARGET_${upper}_RUSTFLAGS=$options $link"
     if [ "$std" = source ]; then
         # -Z build-std is for nightly toolchains only, or for those that are told to take its flags all the same.
         export RUSTC_BOOTSTRAP=1
@@ -40,6 +48,25 @@ build() {
     [ "$gcc" != cc ] || "$out/$target/release/reachabilitycheck" --version >/dev/null
     ls -l "$out/$target/release/reachabilitycheck"
 }
+
+# unwinder DIRECTORY C++ AR OPTION...: makes libunwind.a there.
+unwinder() (
+    unwind=$rust/src/llvm-project/libunwind
+    to=$1 cxx=$2 ar=$3
+    shift 3
+    set -- "$@" -Os -DNDEBUG -D_LIBUNWIND_IS_NATIVE_ONLY -U_FORTIFY_SOURCE -fPIC -fno-stack-protector -funwind-tables \
+        -ffunction-sections -fdata-sections "-I$unwind/include" "-I$unwind/src"
+    rm -rf "$to.objects"
+    mkdir -p "$to" "$to.objects"
+    for file in libunwind.cpp Unwind-EHABI.cpp; do
+        "$cxx" "$@" -std=c++17 -nostdinc++ -fno-exceptions -fno-rtti -c "$unwind/src/$file" -o "$to.objects/$file.o"
+    done
+    for file in UnwindLevel1.c UnwindLevel1-gcc-ext.c UnwindRegistersRestore.S UnwindRegistersSave.S; do
+        "$gcc" "$@" -fexceptions -c "$unwind/src/$file" -o "$to.objects/$file.o"
+    done
+    rm -f "$to/libunwind.a"
+    "$ar" rcs "$to/libunwind.a" "$to.objects"/*.o
+)
 
 # Cargo passes over the flags of a target where there are flags for all.
 unset RUSTFLAGS
@@ -59,15 +86,22 @@ rust=$sysroot/lib/rustlib/src/rust
 std=${STD:-source}
 [ -d "$rust/library" ] || std=prebuilt
 link=
+mkdir -p "$out/cross"
+made=$(cd "$out/cross" && pwd)/$target
 if [ -d "$sysroot/lib/rustlib/$target/lib" ]; then
+    cxx=$prefix-g++ ar=$prefix-ar
+    [ "$gcc" != cc ] || cxx=c++ ar=ar
+    # Of a libc it uses but what every one has alike, so the headers may be those of the compiler's own.
+    if [ "$std" = source ] && command -v "$cxx" >/dev/null; then
+        [ -f "$made.unwind/libunwind.a" ] || unwinder "$made.unwind" "$cxx" "$ar"
+        link="-L native=$made.unwind"
+    fi
     build
     exit
 elif [ "$std" = prebuilt ]; then
     echo "static.sh: $target needs its std (rustup target add $target), or what one is built from (rustup component add rust-src)" >&2
     exit 2
 fi
-mkdir -p "$out/cross"
-made=$(cd "$out/cross" && pwd)/$target
 if ! [ -f "$made/lib/libc.a" ]; then
     if [ -z "${MUSL:-}" ]; then
         # Debian's own lists of sources, aside: the machine's stay as they are.
@@ -95,22 +129,8 @@ if ! [ -f "$made/lib/libc.a" ]; then
     ) >"$made.log" 2>&1 || { tail -20 "$made.log" >&2; exit 1; }
 fi
 headers="$flags -nostdinc -isystem $made/include -isystem $($gcc -print-file-name=include)"
-if ! [ -f "$made/lib/libunwind.a" ]; then
-    unwind=$rust/src/llvm-project/libunwind
-    common="$headers -Os -DNDEBUG -D_LIBUNWIND_IS_NATIVE_ONLY -funwind-tables -I$unwind/include -I$unwind/src"
-    cd "$made"
-    for file in libunwind.cpp Unwind-EHABI.cpp; do
-        # shellcheck disable=SC2086
-        "$prefix-g++" $common -std=c++17 -nostdinc++ -fno-exceptions -fno-rtti -c "$unwind/src/$file" -o "$file.o"
-    done
-    for file in UnwindLevel1.c UnwindLevel1-gcc-ext.c UnwindRegistersRestore.S UnwindRegistersSave.S; do
-        # shellcheck disable=SC2086
-        "$gcc" $common -fexceptions -c "$unwind/src/$file" -o "$file.o"
-    done
-    rm -f lib/libunwind.a
-    "$prefix-ar" rcs lib/libunwind.a ./*.o
-    cd - >/dev/null
-fi
+# shellcheck disable=SC2086
+[ -f "$made/lib/libunwind.a" ] || unwinder "$made/lib" "$prefix-g++" "$prefix-ar" $headers
 lib=$made/lib
 export "CFLAGS_$lower=$headers"
 link="-C target-feature=+crt-static -C link-self-contained=no -C link-arg=$lib/crt1.o -C link-arg=$lib/crti.o -L native=$lib \
