@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::Sender;
 use std::thread::Thread;
 
 use crate::clock::Clock;
@@ -16,7 +15,7 @@ use crate::stats::{Board, Stats};
 use crate::sys;
 use crate::target::{Host, Target};
 use crate::view::Verbose;
-use crate::writer::Message;
+use crate::writer::Inbox;
 
 /// Descriptors that are not for checks: log, state, Slack, name servers, standard streams.
 const OTHER_DESCRIPTORS: usize = 32;
@@ -44,7 +43,7 @@ impl Fleet {
     /// checks of each target. `done` is called when the last target has made all checks of `--count`.
     pub fn new(
         clock: Clock,
-        events: Sender<Message>,
+        events: Inbox,
         verbose: Option<Verbose>,
         count: Option<u64>,
         (board, keep): (Arc<Board>, usize),
@@ -58,7 +57,7 @@ impl Fleet {
     /// Watches exactly these targets from now on: those that are watched already, with the same options, go on with
     /// their samples; the others are stopped or started. `known` tells what is known of one from before. Errors: too few
     /// descriptors, and all stays as it was; no thread could be made, and those that fit are watched. Both say how many fit.
-    pub fn watch(&mut self, targets: &[Arc<Target>], known: impl Fn(&str) -> Known) -> Result<(), String> {
+    pub fn watch(&mut self, targets: &[Arc<Target>], known: &dyn Fn(&str) -> Known) -> Result<(), String> {
         self.share_descriptors(targets)?;
         let before = std::mem::take(&mut self.watched).into_iter();
         let mut before: HashMap<String, Watched> = before.map(|one| (one.target.name.clone(), one)).collect();

@@ -4,7 +4,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::Sender;
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -18,10 +17,10 @@ use crate::resolver::Lookup;
 use crate::schedule::{Schedule, Slot};
 use crate::state::Known;
 use crate::stats::Stats;
-use crate::sync::keep_running;
+use crate::sync::{self, keep_running};
 use crate::target::{self, Target};
 use crate::view::{Verbose, json, verbose};
-use crate::writer::Message;
+use crate::writer::{Inbox, Message};
 
 /// Enough for the deepest call of a target thread, debug builds included.
 const STACK: usize = 64 * 1024;
@@ -46,7 +45,7 @@ pub struct Common {
     /// The clocks.
     pub clock: Clock,
     /// To the writer.
-    pub events: Sender<Message>,
+    pub events: Inbox,
     /// Each check is shown here, with `--verbose`.
     pub verbose: Option<Verbose>,
     /// With `--count`: so many checks of each target.
@@ -97,25 +96,22 @@ impl Monitor {
         let name: String = self.target.name.chars().take(15).collect();
         // Boxed: what a thread is started with is copied about on its stack.
         let monitor = Box::new(self);
-        thread::Builder::new()
-            .name(name)
-            .stack_size(STACK)
-            .spawn(move || {
-                monitor.run();
-                monitor.end();
-            })
-            .map(|handle| handle.thread().clone())
+        let body = move || {
+            monitor.run();
+            monitor.end();
+        };
+        sync::spawn(thread::Builder::new().name(name).stack_size(STACK), Box::new(body))
     }
 
     fn run(&self) {
         let mut progress = self.start();
         // After a panic the target is watched on, with what was judged so far; checks on their way are forgotten.
         keep_running(
-            || match self.target.check {
+            &mut || match self.target.check {
                 target::Check::Icmp => self.run_icmp(&mut progress),
                 target::Check::Tcp { port } => self.run_tcp(&mut progress, port),
             },
-            |message| self.tell(self.common.clock.now(), |target| Subject::Panic(target, message)),
+            &mut |message| self.tell(self.common.clock.now(), |target| Subject::Panic(target, message)),
         );
         if !self.stats.is_stopped() {
             self.finish(&mut progress);
@@ -315,7 +311,7 @@ impl Monitor {
     fn tell(&self, at: Duration, subject: impl FnOnce(Arc<Target>) -> Subject) {
         let event = Event { at: self.common.clock.wall(at), subject: subject(Arc::clone(&self.target)) };
         // The writer is gone only when the program ends.
-        let _ = self.common.events.send(Message::Event(Box::new(event)));
+        self.common.events.send(Message::Event(Box::new(event)));
     }
 
     fn sleep_until(&self, wake: Duration) {

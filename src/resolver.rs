@@ -7,7 +7,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::sync::{keep_running, lock};
+use crate::sync::{self, lock};
 use crate::target::Family;
 
 /// A name that resolved is looked up again after this time.
@@ -110,10 +110,7 @@ impl Resolver {
         self.threads.iter().for_each(Thread::unpark);
         for _ in self.threads.len()..wanted {
             let (entries, clock) = (Arc::clone(&self.entries), self.clock);
-            let handle = thread::Builder::new()
-                .name("resolver".to_owned())
-                .spawn(move || keep_running(|| look_up_for_ever(&entries, &clock), |_| ()))?;
-            self.threads.push(handle.thread().clone());
+            self.threads.push(sync::start("resolver", move || look_up_for_ever(&entries, &clock))?);
         }
         Ok(())
     }

@@ -233,7 +233,7 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
     let targets = config.targets;
     let tell = |subject| {
         let at = clock.wall(clock.now());
-        let _ = writer.sender().send(Message::Event(Box::new(Event { at, subject })));
+        writer.inbox().send(Message::Event(Box::new(Event { at, subject })));
     };
     if !once {
         tell(Subject::Start(targets.clone()));
@@ -244,10 +244,10 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
         _ => None,
     };
     let keep = table.as_ref().map_or(0, |_| terminal::LATEST);
-    let mut fleet = Fleet::new(clock, writer.sender(), verbose, config.count, (Arc::clone(&board), keep), move || {
+    let mut fleet = Fleet::new(clock, writer.inbox(), verbose, config.count, (Arc::clone(&board), keep), move || {
         handle.close();
     });
-    fleet.watch(&targets, |name| writer.known(name))?;
+    fleet.watch(&targets, &|name| writer.known(name))?;
     if let Some(alertmanager) = &alertmanager {
         // An outage from before is no event.
         alertmanager.poke();
@@ -269,7 +269,7 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
     let end = loop {
         match signals.forever().next() {
             Some(SIGHUP) if reloads && !gone() => match configure(typed) {
-                Ok(Config { targets, .. }) => match fleet.watch(&targets, |name| writer.known(name)) {
+                Ok(Config { targets, .. }) => match fleet.watch(&targets, &|name| writer.known(name)) {
                     Ok(()) => tell(Subject::Start(targets)),
                     Err(why) => screen.err(&why),
                 },

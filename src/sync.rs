@@ -1,10 +1,12 @@
-//! What outlives a panic. A panic is a bug of ours; it is reported, and the thread goes on.
+//! Threads, what they share, and what outlives a panic. A panic is a bug of ours; it is reported, and the thread goes on.
 
 use std::any::Any;
+use std::collections::VecDeque;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicIsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 /// A thread that failed goes on after this time, so that a lasting fault makes no tight loop.
@@ -43,9 +45,65 @@ impl Drop for Permit {
     }
 }
 
+/// What threads hand to others, in order. (The channels of std do more, and are 5 KB of code for each kind of thing.)
+#[derive(Debug)]
+pub struct Channel<T> {
+    items: Mutex<VecDeque<T>>,
+    came: Condvar,
+}
+
+impl<T> Default for Channel<T> {
+    fn default() -> Channel<T> {
+        Channel { items: Mutex::default(), came: Condvar::new() }
+    }
+}
+
+impl<T> Channel<T> {
+    /// Adds one at the end. Never blocks.
+    pub fn put(&self, item: T) {
+        lock(&self.items).push_back(item);
+        self.came.notify_one();
+    }
+
+    /// The same, if fewer than `most` are in it; else it is given back.
+    pub fn put_below(&self, most: usize, item: T) -> Result<(), T> {
+        let mut items = lock(&self.items);
+        if items.len() >= most {
+            return Err(item);
+        }
+        items.push_back(item);
+        self.came.notify_one();
+        Ok(())
+    }
+
+    /// Takes the first, if there is one.
+    pub fn take(&self) -> Option<T> {
+        lock(&self.items).pop_front()
+    }
+
+    /// Takes the first, and waits for it, for `limit` at most; without a limit it is never None.
+    pub fn wait(&self, limit: Option<Duration>) -> Option<T> {
+        let waited =
+            self.came.wait_timeout_while(lock(&self.items), limit.unwrap_or(Duration::MAX), |items| items.is_empty());
+        waited.unwrap_or_else(PoisonError::into_inner).0.pop_front()
+    }
+}
+
+/// Starts a thread. Errors: none could be made; the caller says so.
+// What std does for each kind of body is 700 bytes of code.
+pub fn spawn(thread: thread::Builder, body: Box<dyn FnOnce() + Send>) -> io::Result<Thread> {
+    thread.spawn(body).map(|handle| handle.thread().clone())
+}
+
+/// Starts a thread of this name that runs `body` until it returns; see [`keep_running`]. Errors: as [`spawn`].
+pub fn start(name: &str, mut body: impl FnMut() + Send + 'static) -> io::Result<Thread> {
+    let run = move || keep_running(&mut body, &mut |_| ());
+    spawn(thread::Builder::new().name(name.to_owned()), Box::new(run))
+}
+
 /// Runs `body` until it returns; when it panics, `report` gets the message and it is run again after a second.
-pub fn keep_running(mut body: impl FnMut(), mut report: impl FnMut(String)) {
-    while let Err(panic) = catch_unwind(AssertUnwindSafe(&mut body)) {
+pub fn keep_running(body: &mut dyn FnMut(), report: &mut dyn FnMut(String)) {
+    while let Err(panic) = catch_unwind(AssertUnwindSafe(&mut *body)) {
         report(message(panic.as_ref()));
         thread::sleep(RESTART_AFTER);
     }

@@ -5,7 +5,6 @@
 //! program can still bring the last events to disk when Slack hangs.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -17,7 +16,7 @@ use crate::sink::http;
 use crate::sink::log::LogFile;
 use crate::sink::slack::{self, Slack};
 use crate::state::{Down, Known, Memory, Record, StateFile};
-use crate::sync::{keep_running, lock};
+use crate::sync::{self, Channel, lock};
 use crate::view::Screen;
 
 /// What the writer is told.
@@ -39,9 +38,18 @@ pub struct LastWords {
 
 /// The writer thread, as the program's main thread sees it.
 pub struct Writer {
-    inbox: Sender<Message>,
-    ended: Receiver<()>,
     shared: Arc<Shared>,
+}
+
+/// The way to the writer.
+#[derive(Clone)]
+pub struct Inbox(Arc<Shared>);
+
+impl Inbox {
+    /// Never blocks.
+    pub fn send(&self, message: Message) {
+        self.0.inbox.put(message);
+    }
 }
 
 /// Something to notify, with the notification that it became.
@@ -83,7 +91,10 @@ impl Waiting {
 pub type OnRefusal = Box<dyn FnOnce(String) + Send>;
 
 struct Shared {
-    inbox: Mutex<Receiver<Message>>,
+    inbox: Channel<Message>,
+    /// Held while it is emptied.
+    emptying: Mutex<()>,
+    ended: Channel<()>,
     desk: Mutex<Desk>,
     on_refusal: Mutex<Option<OnRefusal>>,
     clock: Clock,
@@ -126,10 +137,10 @@ pub struct Sinks {
 impl Writer {
     /// Starts the thread. Errors: none could be made; the caller exits with 2.
     pub fn start(sinks: Sinks, clock: Clock, screen: Screen) -> std::io::Result<Writer> {
-        let (inbox, waiting) = mpsc::channel();
-        let (tell_end, ended) = mpsc::sync_channel(1);
         let shared = Arc::new(Shared {
-            inbox: Mutex::new(waiting),
+            inbox: Channel::default(),
+            emptying: Mutex::default(),
+            ended: Channel::default(),
             desk: Mutex::new(Desk {
                 memory: sinks.memory,
                 state: sinks.state,
@@ -146,16 +157,14 @@ impl Writer {
             screen,
         });
         let for_thread = Arc::clone(&shared);
-        thread::Builder::new().name("writer".to_owned()).spawn(move || {
-            let mut slack = sinks.slack;
-            keep_running(|| for_thread.run(slack.as_mut(), &tell_end), |_| ());
-        })?;
-        Ok(Writer { inbox, ended, shared })
+        let mut slack = sinks.slack;
+        sync::start("writer", move || for_thread.run(slack.as_mut()))?;
+        Ok(Writer { shared })
     }
 
     /// The way for events.
-    pub fn sender(&self) -> Sender<Message> {
-        self.inbox.clone()
+    pub fn inbox(&self) -> Inbox {
+        Inbox(Arc::clone(&self.shared))
     }
 
     /// What waits for Slack.
@@ -172,16 +181,16 @@ impl Writer {
     /// [`LastWords`].
     pub fn finish(self, limit: Duration, down: Vec<(String, u64)>) {
         let words = LastWords { until: self.shared.clock.now() + limit, down };
-        let _ = self.inbox.send(Message::Quit(words.clone()));
+        self.shared.inbox.put(Message::Quit(words.clone()));
         // A POST that was under way had its own limit, which may be longer.
-        if self.ended.recv_timeout(limit + Duration::from_millis(200)).is_err() {
+        if self.shared.ended.wait(Some(limit + Duration::from_millis(200))).is_none() {
             self.shared.rescue(&words);
         }
     }
 }
 
 impl Shared {
-    fn run(&self, mut slack: Option<&mut Slack>, tell_end: &SyncSender<()>) {
+    fn run(&self, mut slack: Option<&mut Slack>) {
         loop {
             let wake = lock(&self.desk).next_at();
             let quit = self.take_in(wake);
@@ -192,7 +201,7 @@ impl Shared {
                 }
             }
             if quit.is_some() {
-                let _ = tell_end.try_send(());
+                self.ended.put(());
                 return;
             }
         }
@@ -208,21 +217,11 @@ impl Shared {
             Message::Quit(words) => quit = Some(words),
         };
         {
-            let inbox = lock(&self.inbox);
-            let first = match wake {
-                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(wake) => inbox.recv_timeout(wake.saturating_sub(self.clock.now())),
-            };
-            match first {
-                Ok(message) => sort(message),
-                Err(RecvTimeoutError::Timeout) => {}
-                // Every sender is gone, so nothing more can come.
-                Err(RecvTimeoutError::Disconnected) => {
-                    sort(Message::Quit(LastWords { until: self.clock.now(), down: Vec::new() }));
-                }
-            }
-            for message in inbox.try_iter() {
+            let _emptying = lock(&self.emptying);
+            let mut next = self.inbox.wait(wake.map(|wake| wake.saturating_sub(self.clock.now())));
+            while let Some(message) = next {
                 sort(message);
+                next = self.inbox.take();
             }
         }
         let down = quit.as_ref().map_or(&[][..], |words| &words.down);
@@ -279,7 +278,7 @@ impl Shared {
 
     /// The writer hangs in a POST at the end of the program: what it has not seen yet goes to disk from here.
     fn rescue(&self, words: &LastWords) {
-        let Ok(inbox) = self.inbox.try_lock() else {
+        let Ok(_emptying) = self.emptying.try_lock() else {
             return;
         };
         // Others look at the desk too, for a moment; only a disk that hangs keeps it.
@@ -292,13 +291,12 @@ impl Shared {
             }
             thread::sleep(Duration::from_millis(20));
         };
-        let events: Vec<Event> = inbox
-            .try_iter()
-            .filter_map(|message| match message {
-                Message::Event(event) => Some(*event),
-                Message::Quit(_) => None,
-            })
-            .collect();
+        let mut events = Vec::new();
+        while let Some(message) = self.inbox.take() {
+            if let Message::Event(event) = message {
+                events.push(*event);
+            }
+        }
         desk.enter(events, &words.down, self.clock.now(), &self.screen);
         desk.say_undelivered(": its answer did not come", &self.screen);
     }

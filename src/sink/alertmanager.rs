@@ -2,9 +2,7 @@
 //! hangs delays neither the others nor anything else.
 
 use std::io;
-use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
@@ -14,7 +12,7 @@ use crate::alerts::{Ledger, Pace};
 use crate::clock::{self, Clock};
 use crate::outbox::Refused;
 use crate::stats::Board;
-use crate::sync::{keep_running, lock};
+use crate::sync::{self, Channel, lock};
 use crate::target::shown;
 use crate::view::Screen;
 use crate::writer::Listener;
@@ -26,8 +24,8 @@ const WORD: usize = 200;
 pub struct Alertmanager {
     bells: Arc<Vec<Bell>>,
     clock: Clock,
-    /// Closed when the last thread has ended.
-    ended: Receiver<()>,
+    /// One for each thread that has ended.
+    ended: Arc<Channel<()>>,
 }
 
 /// A cluster of Alertmanagers; one alone is a cluster of one.
@@ -79,15 +77,15 @@ impl Alertmanager {
     pub fn start(cluster: Cluster, board: Arc<Board>, clock: Clock, screen: Screen) -> io::Result<Alertmanager> {
         let Cluster { members, monitor } = cluster;
         let bells: Arc<Vec<Bell>> = Arc::new(members.iter().map(|_| Bell::default()).collect());
-        let (running, ended) = mpsc::sync_channel(1);
+        let ended = Arc::<Channel<()>>::default();
         for (index, place) in members.into_iter().enumerate() {
             let (bells, board, screen) = (Arc::clone(&bells), Arc::clone(&board), screen.clone());
-            let running: SyncSender<()> = running.clone();
+            let tell_end = Arc::clone(&ended);
             let ledger = Ledger::new(monitor.clone(), pace());
             let mut member = Member { place, ledger, board, clock, screen, failing: None };
-            thread::Builder::new().name("alertmanager".to_owned()).spawn(move || {
-                keep_running(|| member.run(&bells[index]), |_| ());
-                drop(running);
+            sync::start("alertmanager", move || {
+                member.run(&bells[index]);
+                tell_end.put(());
             })?;
         }
         Ok(Alertmanager { bells, clock, ended })
@@ -115,8 +113,10 @@ impl Alertmanager {
 
     /// Waits for the last words, for `limit` at most: a POST that was under way before may hang for longer.
     pub fn finish(self, limit: Duration) {
-        // Nothing is ever sent: it ends when all senders are gone.
-        let _ = self.ended.recv_timeout(limit);
+        let until = self.clock.now() + limit;
+        for _ in self.bells.iter() {
+            self.ended.wait(Some(until.saturating_sub(self.clock.now())));
+        }
     }
 }
 

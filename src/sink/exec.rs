@@ -10,14 +10,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::event::{Loss, span};
-use crate::sync::{keep_running, lock};
+use crate::sync::{self, Channel, lock};
 use crate::sys;
 use crate::view::Screen;
 use crate::writer::{Listener, Told};
@@ -40,7 +39,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The thread that runs the command, as the program's main thread sees it.
 pub struct Exec {
     shared: Arc<Shared>,
-    ended: Receiver<()>,
 }
 
 struct Shared {
@@ -48,6 +46,7 @@ struct Shared {
     limit: Duration,
     queue: Mutex<Queue>,
     changed: Condvar,
+    ended: Channel<()>,
     screen: Screen,
 }
 
@@ -74,13 +73,12 @@ impl Exec {
     pub fn start(command: String, screen: Screen) -> Result<Exec, String> {
         try_command(&command).map_err(|why| format!("--exec: {why}"))?;
         let limit = clock::or_for_tests(LIMIT, "REACHABILITYCHECK_TEST_EXEC_MS");
-        let shared = Arc::new(Shared { command, limit, queue: Mutex::default(), changed: Condvar::new(), screen });
-        let (tell_end, ended) = mpsc::sync_channel(1);
+        let (queue, changed, ended) = Default::default();
+        let shared = Arc::new(Shared { command, limit, queue, changed, ended, screen });
         let for_thread = Arc::clone(&shared);
-        let work = move || keep_running(|| for_thread.work(&tell_end), |_| ());
-        let started = thread::Builder::new().name("exec".to_owned()).spawn(work);
+        let started = sync::start("exec", move || for_thread.work());
         started.map_err(|error| format!("cannot start a thread: {error}"))?;
-        Ok(Exec { shared, ended })
+        Ok(Exec { shared })
     }
 
     /// To be told of the notifications.
@@ -96,9 +94,8 @@ impl Exec {
         self.shared.end(until);
         // The thread leaves a command alone that does not end; this much more is for a slow machine.
         while Instant::now() < until + 5 * GRACE {
-            match self.ended.recv_timeout(PAUSE) {
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {}
+            if self.shared.ended.wait(Some(PAUSE)).is_some() {
+                break;
             }
             if hurry.swap(false, Ordering::Relaxed) {
                 until = until.min(Instant::now());
@@ -127,7 +124,7 @@ impl Shared {
         self.changed.notify_one();
     }
 
-    fn work(&self, tell_end: &SyncSender<()>) {
+    fn work(&self) {
         while let Some(told) = self.next() {
             // Only here: nothing of ours runs now that somebody waits for.
             sys::reap();
@@ -143,7 +140,7 @@ impl Shared {
                 self.screen.err(&format!("{of}: {why}"));
             }
         }
-        let _ = tell_end.try_send(());
+        self.ended.put(());
     }
 
     /// Waits for the next notification; None when the program ends and all is done, or it is time.

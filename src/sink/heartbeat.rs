@@ -10,7 +10,7 @@ use super::http::{self, Http};
 use crate::clock::{self, Clock};
 use crate::event::span;
 use crate::stats::{Board, Counts};
-use crate::sync::keep_running;
+use crate::sync;
 use crate::target::Target;
 use crate::view::Screen;
 use crate::writer::Waiting;
@@ -119,7 +119,7 @@ impl Age {
 pub fn start(mut place: Http, board: Arc<Board>, waiting: Waiting, clock: Clock, screen: Screen) -> io::Result<()> {
     let beat = clock::or_for_tests(BEAT, "REACHABILITYCHECK_TEST_HEARTBEAT_MS");
     let (mut age, mut before) = (Age::default(), Standing::Well);
-    let mut work = move || {
+    let work = move || {
         let begun = clock.now();
         // Dead-man services want to hear soon that somebody lives.
         while clock.now() < begun + beat && !board.counts().iter().any(|(_, counts)| counts.ticked > counts.begun) {
@@ -147,8 +147,7 @@ pub fn start(mut place: Http, board: Arc<Board>, waiting: Waiting, clock: Clock,
             thread::sleep(due.saturating_sub(clock.now()));
         }
     };
-    let run = move || keep_running(&mut work, |_| ());
-    thread::Builder::new().name("heartbeat".to_owned()).spawn(run).map(drop)
+    sync::start("heartbeat", work).map(drop)
 }
 
 /// With `--count`, when all checks are done: one sign of life, if Slack has had everything.

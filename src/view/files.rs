@@ -6,9 +6,7 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, SystemTime};
 
 use super::page::{self, Page};
@@ -19,7 +17,7 @@ use crate::history::{History, Sight, TOLD_KEPT};
 use crate::history_file::HistoryFile;
 use crate::state::sibling;
 use crate::stats::Board;
-use crate::sync::{keep_running, lock};
+use crate::sync::{self, Channel, lock};
 use crate::target::shown_path;
 use crate::writer::{Listener, Waiting};
 
@@ -82,8 +80,13 @@ impl Latest {
 }
 
 /// The thread, as the program's main thread sees it.
-pub struct Files {
-    end: SyncSender<SyncSender<()>>,
+pub struct Files(Arc<Ends>);
+
+/// What the two tell each other at the end of the program.
+#[derive(Default)]
+struct Ends {
+    ask: Channel<()>,
+    done: Channel<()>,
 }
 
 impl Files {
@@ -91,19 +94,16 @@ impl Files {
     /// something to say of the targets. Errors: one line for the user; the caller exits with 2.
     pub fn start(sources: Sources) -> Result<Files, String> {
         let mut desk = Desk::open(sources)?;
-        let (end, ended) = mpsc::sync_channel::<SyncSender<()>>(1);
-        let run = move || keep_running(|| desk.run(&ended), |_| ());
-        let started = thread::Builder::new().name("files".to_owned()).spawn(run);
-        started.map_err(|error| format!("cannot start a thread: {error}"))?;
-        Ok(Files { end })
+        let files = Files(Arc::default());
+        let ends = Arc::clone(&files.0);
+        sync::start("files", move || desk.run(&ends)).map_err(|error| format!("cannot start a thread: {error}"))?;
+        Ok(files)
     }
 
     /// Writes everything a last time, for `limit` at most.
     pub fn finish(self, limit: Duration) {
-        let (done, wait) = mpsc::sync_channel(1);
-        if self.end.try_send(done).is_ok() {
-            let _ = wait.recv_timeout(limit);
-        }
+        self.0.ask.put(());
+        self.0.done.wait(Some(limit));
     }
 }
 
@@ -147,21 +147,17 @@ impl Desk {
     }
 
     /// Until the end of the program.
-    fn run(&mut self, ended: &Receiver<SyncSender<()>>) {
+    fn run(&mut self, ends: &Ends) {
         let mut pause = FIRST;
         loop {
-            let done = ended.recv_timeout(pause);
+            let end = ends.ask.wait(Some(pause)).is_some();
             pause = TICK;
-            for (name, result) in self.write(done.is_ok()) {
+            for (name, result) in self.write(end) {
                 self.say(name, &result);
             }
-            match done {
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-                Ok(done) => {
-                    let _ = done.try_send(());
-                    return;
-                }
+            if end {
+                ends.done.put(());
+                return;
             }
         }
     }

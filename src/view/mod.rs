@@ -8,7 +8,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -22,7 +21,7 @@ pub mod verbose;
 
 use crate::clock::Clock;
 use crate::stats::Board;
-use crate::sync::keep_running;
+use crate::sync::{self, Channel};
 use crate::sys;
 use terminal::{Style, Window};
 
@@ -47,7 +46,7 @@ const FRAME: usize = 64 * 1024;
 enum Line {
     Out(String),
     Err(String),
-    Flush(SyncSender<()>),
+    Flush(Arc<Channel<()>>),
     /// From now on there is a table.
     Table(Table),
     /// Takes the table away.
@@ -59,7 +58,7 @@ enum Line {
 /// The way to stdout and stderr. Never blocks.
 #[derive(Clone)]
 pub struct Screen {
-    lines: SyncSender<Line>,
+    lines: Arc<Channel<Line>>,
     closed: Arc<AtomicBool>,
     full: Arc<AtomicBool>,
     /// The thread that shows, and the one that started it.
@@ -70,20 +69,19 @@ impl Screen {
     /// Starts the thread; `on_closed` is called when stdout turns out to be closed (a broken pipe). Errors: no thread
     /// could be made; the caller exits with 2.
     pub fn start(on_closed: impl FnOnce() + Send + 'static) -> io::Result<Screen> {
-        let (lines, waiting) = mpsc::sync_channel(WAITING);
+        let lines = Arc::<Channel<Line>>::default();
         let closed = Arc::new(AtomicBool::new(false));
         let full = Arc::new(AtomicBool::new(false));
         let mut shower = Shower {
-            waiting,
+            waiting: Arc::clone(&lines),
             closed: Arc::clone(&closed),
             full: Arc::clone(&full),
-            on_closed: Some(on_closed),
+            on_closed: Some(Box::new(on_closed)),
             terminal: io::stdout().is_terminal() || io::stderr().is_terminal(),
             table: None,
         };
-        let shows = thread::Builder::new().name("screen".to_owned());
-        let shows = shows.spawn(move || keep_running(|| shower.run(), |_| ()))?;
-        Ok(Screen { lines, closed, full, threads: [shows.thread().id(), thread::current().id()] })
+        let shows = sync::start("screen", move || shower.run())?;
+        Ok(Screen { lines, closed, full, threads: [shows.id(), thread::current().id()] })
     }
 
     /// A line for stdout, with or without its newline.
@@ -137,21 +135,21 @@ impl Screen {
     /// Waits until what was given so far is shown, for `limit` at most.
     pub fn flush(&self, limit: Duration) {
         let until = Instant::now() + limit;
-        let (shown, wait) = mpsc::sync_channel(1);
-        let mut line = Line::Flush(shown);
+        let shown = Arc::<Channel<()>>::default();
+        let mut line = Line::Flush(Arc::clone(&shown));
         // While the queue is full there is all the more to wait for.
-        while let Err(TrySendError::Full(back)) = self.lines.try_send(line) {
+        while let Err(back) = self.lines.put_below(WAITING, line) {
             if Instant::now() >= until {
                 return;
             }
             line = back;
             thread::sleep(Duration::from_millis(10));
         }
-        let _ = wait.recv_timeout(until.saturating_duration_since(Instant::now()));
+        shown.wait(Some(until.saturating_duration_since(Instant::now())));
     }
 
     fn put(&self, line: Line) {
-        if let Err(TrySendError::Full(_)) = self.lines.try_send(line) {
+        if self.lines.put_below(WAITING, line).is_err() {
             self.full.store(true, Ordering::Relaxed);
         }
     }
@@ -217,30 +215,26 @@ fn must_wait() -> bool {
 }
 
 /// The thread behind a [`Screen`].
-struct Shower<F> {
-    waiting: Receiver<Line>,
+struct Shower {
+    waiting: Arc<Channel<Line>>,
     closed: Arc<AtomicBool>,
     full: Arc<AtomicBool>,
-    on_closed: Option<F>,
+    on_closed: Option<Box<dyn FnOnce() + Send>>,
     /// Is anything that is written to a terminal?
     terminal: bool,
     table: Option<Table>,
 }
 
-impl<F: FnOnce()> Shower<F> {
+impl Shower {
     fn run(&mut self) {
         loop {
-            let next = match &self.table {
-                None => self.waiting.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(_) => self.waiting.recv_timeout(TICK),
-            };
+            let next = self.waiting.wait(self.table.is_some().then_some(TICK));
             while self.terminal && must_wait() {
                 thread::sleep(TICK);
             }
             match next {
-                Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => self.draw(""),
-                Ok(line) => self.show(line),
+                None => self.draw(""),
+                Some(line) => self.show(line),
             }
         }
     }
@@ -271,12 +265,12 @@ impl<F: FnOnce()> Shower<F> {
                 self.complain("reachabilitycheck: stdout is slow, some lines were not shown\n", &mut above);
             }
             if self.table.is_some() && shown.is_empty() && above.len() < FRAME {
-                next = self.waiting.try_recv().ok();
+                next = self.waiting.take();
             }
         }
         self.draw(&above);
         for done in shown {
-            let _ = done.try_send(());
+            done.put(());
         }
     }
 
