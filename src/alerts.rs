@@ -3,7 +3,6 @@
 //!
 //! Pure.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -65,16 +64,19 @@ impl Kind {
 }
 
 /// The place and the name of a target, and the kind: with these the labels never change.
-type Key = (String, String, Kind);
+type Key<'a> = (&'a str, &'a str, Kind);
+
+fn key_of(target: &Target, kind: Kind) -> Key<'_> {
+    (target.place(), &target.name, kind)
+}
 
 /// What one member was told.
 #[derive(Debug)]
 pub struct Ledger {
     monitor: String,
     pace: Pace,
-    alerts: BTreeMap<Key, Alert>,
-    /// In the POST that is under way.
-    under_way: Vec<Key>,
+    /// In the order of their keys, so that each is found fast. Boxed, as one in the middle moves all behind it.
+    alerts: Vec<Box<Alert>>,
     clock: Wall,
     /// The clock is the member's, as ours is plainly another.
     theirs: bool,
@@ -89,6 +91,7 @@ pub struct Ledger {
 #[derive(Debug)]
 struct Alert {
     target: Arc<Target>,
+    kind: Kind,
     text: String,
     since: Duration,
     /// Resolved at this time.
@@ -97,6 +100,8 @@ struct Alert {
     until: Option<Duration>,
     /// To be told in the next POST.
     due: bool,
+    /// In the POST that is under way.
+    under_way: bool,
     /// Its target is watched.
     watched: bool,
 }
@@ -134,8 +139,7 @@ impl Ledger {
         Ledger {
             monitor,
             pace,
-            alerts: BTreeMap::new(),
-            under_way: Vec::new(),
+            alerts: Vec::new(),
             clock: Wall { at: Duration::ZERO, shows: SystemTime::UNIX_EPOCH },
             theirs: false,
             rest_until: Duration::ZERO,
@@ -153,20 +157,20 @@ impl Ledger {
     /// time to repeat, all is.
     pub fn look(&mut self, now: Duration, wall: SystemTime, targets: impl IntoIterator<Item = (Arc<Target>, Counts)>) {
         self.read_clock(now, wall);
-        self.alerts.values_mut().for_each(|alert| alert.watched = false);
+        self.alerts.iter_mut().for_each(|alert| alert.watched = false);
         for (target, counts) in targets {
             for kind in [Kind::Down, Kind::Loss] {
                 self.note(now, kind, &target, &counts, false);
             }
         }
-        for alert in self.alerts.values_mut().filter(|alert| !alert.watched && alert.over.is_none()) {
+        for alert in self.alerts.iter_mut().filter(|alert| !alert.watched && alert.over.is_none()) {
             alert.end(now, format!("{} is no longer watched", alert.target.name));
         }
         // What the member never heard of, or has given up itself, needs no end.
-        self.alerts.retain(|_, alert| alert.over.is_none() || alert.until.is_some_and(|until| until > now));
+        self.alerts.retain(|alert| alert.over.is_none() || alert.until.is_some_and(|until| until > now));
         if now >= self.next {
             self.next = now + self.pace.repeat;
-            self.alerts.values_mut().for_each(|alert| alert.due = true);
+            self.alerts.iter_mut().for_each(|alert| alert.due = true);
         }
     }
 
@@ -185,7 +189,7 @@ impl Ledger {
                 self.note(now, kind, &target, &counts, true);
             }
         }
-        self.alerts.values_mut().for_each(|alert| alert.due = true);
+        self.alerts.iter_mut().for_each(|alert| alert.due = true);
     }
 
     fn read_clock(&mut self, now: Duration, wall: SystemTime) {
@@ -195,7 +199,8 @@ impl Ledger {
     }
 
     fn note(&mut self, now: Duration, kind: Kind, target: &Arc<Target>, counts: &Counts, at_end: bool) {
-        let key = (target.place().to_owned(), target.name.clone(), kind);
+        let key = key_of(target, kind);
+        let place = self.alerts.binary_search_by(|alert| key_of(&alert.target, alert.kind).cmp(&key));
         let at = self.clock.of(now);
         let text = |change| Event { at, subject: Subject::Target(Arc::clone(target), change) }.text();
         let loss_text = || event::loss_text(target, counts.loss);
@@ -207,29 +212,22 @@ impl Ledger {
             }),
             Kind::Loss => loses(target, counts.loss, at_end).then(|| (None, loss_text())),
         };
-        let known = self.alerts.get_mut(&key);
+        let new = |text, since, over, until| {
+            let (target, under_way, watched) = (Arc::clone(target), false, true);
+            Box::new(Alert { target, kind, text, since, over, until, due: true, under_way, watched })
+        };
+        let known = place.map(|place| &mut self.alerts[place]);
         match (wrong, known) {
-            (Some((since, wrong)), Some(alert)) => {
+            (Some((since, wrong)), Ok(alert)) => {
                 let goes_on = alert.over.is_none();
                 let since = since.unwrap_or(if goes_on { alert.since } else { now });
                 let due = alert.due || !goes_on;
-                *alert = Alert {
-                    target: Arc::clone(target),
-                    text: wrong,
-                    since,
-                    over: None,
-                    until: alert.until,
-                    due,
-                    watched: true,
-                };
+                **alert = Alert { due, ..*new(wrong, since, None, alert.until) };
             }
-            (Some((since, text)), None) => {
-                let since = since.unwrap_or(now);
-                let target = Arc::clone(target);
-                self.alerts
-                    .insert(key, Alert { target, text, since, over: None, until: None, due: true, watched: true });
+            (Some((since, text)), Err(place)) => {
+                self.alerts.insert(place, new(text, since.unwrap_or(now), None, None));
             }
-            (None, Some(alert)) => {
+            (None, Ok(alert)) => {
                 alert.watched = true;
                 if alert.over.is_none() {
                     let lasted = now.saturating_sub(alert.since);
@@ -244,30 +242,26 @@ impl Ledger {
                     );
                 }
             }
-            (None, None) if at_end => {
-                let (target, over) = (Arc::clone(target), Some(now));
-                let text = format!("{} is well", target.name);
-                self.alerts
-                    .insert(key, Alert { target, text, since: now, over, until: Some(now), due: true, watched: true });
+            (None, Err(place)) if at_end => {
+                self.alerts.insert(place, new(format!("{} is well", target.name), now, Some(now), Some(now)));
             }
-            (None, None) => {}
+            (None, Err(_)) => {}
         }
     }
 
     /// The next POST of what is due; None: nothing is left to be told.
     pub fn post(&mut self, now: Duration) -> Option<String> {
         let mut body = String::new();
-        self.under_way.clear();
+        self.refused();
         let end = now + self.pace.hold;
-        for (key, alert) in self.alerts.iter_mut().filter(|(_, alert)| alert.due).take(MOST) {
-            alert.due = false;
+        for alert in self.alerts.iter_mut().filter(|alert| alert.due).take(MOST) {
+            (alert.due, alert.under_way) = (false, true);
             if alert.over.is_none() {
                 // Also if its answer never comes, it may have been heard.
                 alert.until = Some(end);
             }
             body.push(if body.is_empty() { '[' } else { ',' });
-            body.push_str(&alert.json(&self.monitor, key.2, &self.clock, end));
-            self.under_way.push(key.clone());
+            body.push_str(&alert.json(&self.monitor, &self.clock, end));
         }
         if body.is_empty() {
             return None;
@@ -280,24 +274,19 @@ impl Ledger {
     /// The member took the POST.
     pub fn taken(&mut self) {
         self.failed = 0;
-        for key in self.under_way.drain(..) {
-            if self.alerts.get(&key).is_some_and(|alert| alert.over.is_some()) {
-                self.alerts.remove(&key);
-            }
-        }
+        self.alerts.retain(|alert| !alert.under_way || alert.over.is_none());
+        self.refused();
     }
 
     /// The member refuses the POST, and will again: no use before everything is told again.
     pub fn refused(&mut self) {
-        self.under_way.clear();
+        self.alerts.iter_mut().for_each(|alert| alert.under_way = false);
     }
 
     /// The POST did not get through. All is told again, after a while.
     pub fn not_taken(&mut self, now: Duration) {
-        for key in self.under_way.drain(..) {
-            if let Some(alert) = self.alerts.get_mut(&key) {
-                alert.due = true;
-            }
+        for alert in &mut self.alerts {
+            alert.due |= std::mem::take(&mut alert.under_way);
         }
         let wait = RETRY.saturating_mul(1 << self.failed.min(10)).min(self.pace.repeat);
         self.failed = self.failed.saturating_add(1);
@@ -342,7 +331,7 @@ impl Alert {
     }
 
     /// As Alertmanager takes it. `end` is when it ends if it is not told again.
-    fn json(&self, monitor: &str, kind: Kind, clock: &Wall, end: Duration) -> String {
+    fn json(&self, monitor: &str, clock: &Wall, end: Duration) -> String {
         // Whole seconds, so that the same outage, read back from the state, began at the same time.
         let starts = humantime::format_rfc3339_seconds(clock.of(self.since + Duration::from_millis(1)));
         // A resolved alert must not end before that.
@@ -350,7 +339,7 @@ impl Alert {
         let target = &self.target;
         json!({
             "labels": {
-                "alertname": kind.name(),
+                "alertname": self.kind.name(),
                 "target": target.place(),
                 "label": target.name,
                 "check": target.check.to_string(),

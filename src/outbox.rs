@@ -2,7 +2,7 @@
 //!
 //! Pure: `now` is monotonic time since the start; [`Outbox::next_at`] is the next wake-up.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
@@ -190,20 +190,22 @@ const STANDS: [(Stand, &str, &str); 4] = [
 /// Each target that changed, in the order of their first changes.
 fn stands(waiting: &VecDeque<Item>) -> Vec<(&str, Stand)> {
     let mut stands: Vec<(&str, Stand)> = Vec::new();
-    // Where each target is in `stands`, and whether its first change was from up to down.
-    let mut places: BTreeMap<&str, (usize, Option<bool>)> = BTreeMap::new();
+    // Of each of them: was its first change from up to down?
+    let mut were_up: Vec<Option<bool>> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
     for item in waiting {
         let (Kind::Loss | Kind::Down | Kind::Up | Kind::Remind, Some(name)) = (item.kind, item.target.as_deref())
         else {
             continue;
         };
-        let (place, was_up) = places.entry(name).or_insert((stands.len(), None));
-        if *place == stands.len() {
+        let place = *places.entry(name).or_insert(stands.len());
+        if place == stands.len() {
             stands.push((name, Stand::Loss));
+            were_up.push(None);
         }
         if item.kind != Kind::Loss {
-            let was_up = *was_up.get_or_insert(item.kind == Kind::Down);
-            stands[*place].1 = match item.kind {
+            let was_up = *were_up[place].get_or_insert(item.kind == Kind::Down);
+            stands[place].1 = match item.kind {
                 Kind::Up if was_up => Stand::DownAndUp,
                 Kind::Up => Stand::Up,
                 _ => Stand::Down,
@@ -231,19 +233,24 @@ fn headline(stands: impl Iterator<Item = Stand> + Clone) -> String {
 /// The lines: a notification, or an outage that is over, from its DOWN to its UP, at the place of the DOWN.
 fn fold(waiting: &VecDeque<Item>) -> Vec<Vec<&Item>> {
     let mut lines: Vec<Vec<&Item>> = Vec::new();
-    // Of each outage that is not over: the lines of its DOWN and REMINDs.
-    let mut open: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    // Of each outage that is not over: the lines of its DOWN and REMINDs, and where these stand in `outages`.
+    let mut outages: Vec<Vec<usize>> = Vec::new();
+    let mut open: HashMap<&str, usize> = HashMap::new();
     for item in waiting {
         let name = item.target.as_deref().unwrap_or_default();
         let over = if item.kind == Kind::Up { open.remove(name) } else { None };
         if let Some(outage) = over {
+            let outage = &outages[outage];
             let parts: Vec<&Item> = outage.iter().flat_map(|line| std::mem::take(&mut lines[*line])).collect();
             lines[outage[0]] = parts.into_iter().chain([item]).collect();
             continue;
         }
         match item.kind {
-            Kind::Down => drop(open.insert(name, vec![lines.len()])),
-            Kind::Remind => open.get_mut(name).into_iter().for_each(|outage| outage.push(lines.len())),
+            Kind::Down => {
+                open.insert(name, outages.len());
+                outages.push(vec![lines.len()]);
+            }
+            Kind::Remind => open.get(name).into_iter().for_each(|outage| outages[*outage].push(lines.len())),
             _ => {}
         }
         lines.push(vec![item]);
@@ -264,7 +271,8 @@ fn compose(waiting: &VecDeque<Item>, dropped: u64, line: Line) -> (String, Vec<u
     // No message has a longer head, and each line ends in a newline.
     let room = LONGEST - 1 - width(&head) - width(&lost);
     let (mut messages, mut length) = (1, 0);
-    let (mut body, mut taken, mut names) = (String::new(), Vec::new(), BTreeSet::new());
+    // The names are a set; a map of the kind that is here anyway costs no code.
+    let (mut body, mut taken, mut names) = (String::new(), Vec::new(), HashMap::new());
     for parts in fold(waiting) {
         let (at, text) = match parts.as_slice() {
             [down, .., up] => (down.at, format!("{} | {}", down.text, up.text)),
@@ -284,10 +292,10 @@ fn compose(waiting: &VecDeque<Item>, dropped: u64, line: Line) -> (String, Vec<u
             body.push_str(&text);
             body.push('\n');
             taken.extend(parts.iter().map(|item| item.number));
-            names.extend(parts.iter().filter_map(|item| item.target.as_deref()));
+            names.extend(parts.iter().filter_map(|item| Some((item.target.as_deref()?, 0_usize))));
         }
     }
-    let told = all.iter().filter(|one| names.contains(one.0)).map(|one| one.1);
+    let told = all.iter().filter(|one| names.contains_key(one.0)).map(|one| one.1);
     let head = if told.clone().count() > 1 { headline(told) } else { String::new() };
     let message = [&head, lost.trim_end(), body.trim_end()].into_iter().filter(|part| !part.is_empty());
     (message.collect::<Vec<_>>().join("\n"), taken)
@@ -576,7 +584,7 @@ mod tests {
         };
         for _ in 0..8 {
             let (mut outbox, mut now, mut made, mut told) = (Outbox::default(), sec(0), 0, 0);
-            let mut done = BTreeSet::new();
+            let mut done = std::collections::BTreeSet::new();
             for _ in 0..60 {
                 let burst = [3, 40, 400, 4000][random(4) as usize];
                 for _ in 0..random(burst) {

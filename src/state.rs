@@ -2,7 +2,7 @@
 //! not had. One file of JSON lines, locked, mode 0600: each change is appended and synced; now and then the file is
 //! written anew (new file, sync, rename, sync of the directory), so it is whole or not there at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -56,7 +56,26 @@ pub struct Memory {
     /// Notifications up to this number are in the log.
     logged: u64,
     /// Notifications that are not, as far as is known.
-    unlogged: BTreeMap<u64, Item>,
+    unlogged: Numbered,
+}
+
+/// Notifications by their numbers, the lowest first; [`BOUND`] at most.
+#[derive(Clone, Debug, Default)]
+struct Numbered(VecDeque<Item>);
+
+impl Numbered {
+    /// Adds one; how many had to go for it.
+    fn insert(&mut self, item: Item) -> u64 {
+        // Nearly always it is the last.
+        let at = self.0.iter().rposition(|one| one.number <= item.number).map_or(0, |last| last + 1);
+        match at.checked_sub(1).filter(|last| self.0[*last].number == item.number) {
+            Some(same) => self.0[same] = item,
+            None => self.0.insert(at, item),
+        }
+        let surplus = self.0.len().saturating_sub(BOUND);
+        self.0.drain(..surplus);
+        surplus as u64
+    }
 }
 
 /// What a state file held.
@@ -64,7 +83,7 @@ pub struct Memory {
 struct Found {
     memory: Memory,
     /// What Slack has not had, by number.
-    waiting: BTreeMap<u64, Item>,
+    waiting: Numbered,
     /// See [`Outbox::dropped`].
     dropped: u64,
 }
@@ -108,10 +127,7 @@ impl Memory {
         match record {
             Record::Made { item, known, .. } => {
                 self.number = self.number.max(item.number);
-                self.unlogged.insert(item.number, item.clone());
-                while self.unlogged.len() > BOUND {
-                    self.unlogged.pop_first();
-                }
+                self.unlogged.insert(item.clone());
                 if let (Some(target), Some(known)) = (&item.target, known) {
                     self.targets.insert(target.clone(), known.clone());
                 }
@@ -130,14 +146,14 @@ impl Memory {
 
     fn log_has(&mut self, number: u64) {
         self.logged = self.logged.max(number);
-        self.unlogged = self.unlogged.split_off(&(self.logged + 1));
+        self.unlogged.0.retain(|item| item.number > self.logged);
     }
 
     /// The log's last number is this: what is missing there, oldest first. Numbers go on from it at least.
     pub fn missing_in_log(&mut self, last: u64) -> impl Iterator<Item = &Item> {
         self.log_has(last);
         self.number = self.number.max(last);
-        self.unlogged.values()
+        self.unlogged.0.iter()
     }
 
     /// The whole state as the lines of a new file.
@@ -149,11 +165,12 @@ impl Memory {
             let record = Record::Known { target: target.clone(), known: known.clone() };
             lines.push_str(&line(&record, self.logged));
         }
-        let waiting = outbox.waiting().map(|item| (item.number, (item, true)));
-        let unlogged = self.unlogged.values().map(|item| (item.number, (item, false)));
-        // What is both waits.
-        let items: BTreeMap<u64, (&Item, bool)> = unlogged.chain(waiting).collect();
-        for (item, waits) in items.into_values() {
+        let waiting = outbox.waiting().map(|item| (item, true));
+        let mut items: Vec<(&Item, bool)> = waiting.chain(self.unlogged.0.iter().map(|item| (item, false))).collect();
+        // What is both waits: the sort is stable.
+        items.sort_by_key(|(item, _)| item.number);
+        items.dedup_by_key(|(item, _)| item.number);
+        for (item, waits) in items {
             lines.push_str(&line(&Record::Made { item: item.clone(), waits, known: None }, self.logged));
         }
         lines
@@ -166,16 +183,12 @@ impl Found {
         match record {
             Record::Made { item, waits, .. } => {
                 if waits {
-                    self.waiting.insert(item.number, item);
-                }
-                while self.waiting.len() > BOUND {
-                    self.waiting.pop_first();
-                    self.dropped += 1;
+                    self.dropped += self.waiting.insert(item);
                 }
             }
             Record::Sent { numbers, dropped } => {
                 for range in numbers {
-                    self.waiting.retain(|number, _| !range.contains(number));
+                    self.waiting.0.retain(|item| !range.contains(&item.number));
                 }
                 self.dropped = dropped;
             }
@@ -303,7 +316,7 @@ impl StateFile {
         let mut found = Found::default();
         let whole = found.read(&bytes);
         let Found { memory, waiting, dropped } = found;
-        let outbox = Outbox::restore(waiting.into_values().collect(), dropped);
+        let outbox = Outbox::restore(waiting.0.into(), dropped);
         let mut damaged = None;
         if !whole {
             let aside = sibling(path, ".damaged");
