@@ -223,7 +223,8 @@ impl Counts {
                 self.rtt_last = Some(rtt);
                 self.rtt_max = self.rtt_max.max(rtt);
                 self.rtt_sum += rtt;
-                let place = RTT_BOUNDS.partition_point(|bound| *bound < micros(rtt));
+                let micros = micros(rtt);
+                let place = RTT_BOUNDS.partition_point(|bound| *bound < micros);
                 if let Some(bucket) = self.rtt_buckets.get_mut(place) {
                     *bucket += 1;
                 }
@@ -264,7 +265,8 @@ impl Counts {
 
 /// Rounded up, so that what took longer than a bound stays above it.
 fn micros(time: Duration) -> u32 {
-    u32::try_from(time.as_nanos().div_ceil(1000)).unwrap_or(u32::MAX)
+    let whole = time.as_secs().saturating_mul(1_000_000).saturating_add(time.subsec_nanos().div_ceil(1000).into());
+    u32::try_from(whole).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -87,7 +87,14 @@ pub fn build(message: &mut [u8], version: Version, id: u16, seq: u16, cookie: u6
 
 /// Is this payload the one that was sent with `cookie` and `length`, to the last byte?
 pub fn payload_is(payload: &[u8], length: usize, cookie: u64) -> bool {
-    payload.len() == length && payload.chunks(8).zip(pattern(cookie)).all(|(part, eight)| eight.starts_with(part))
+    let mut rest = payload;
+    for expected in pattern(cookie) {
+        match rest.split_first_chunk() {
+            Some((eight, more)) if *eight == expected => rest = more,
+            _ => return payload.len() == length && rest.len() < 8 && expected.starts_with(rest),
+        }
+    }
+    false
 }
 
 /// The payload for a cookie, by eights: its eight bytes, then each byte one more than the one eight places before.
@@ -101,17 +108,16 @@ fn pattern(cookie: u64) -> impl Iterator<Item = [u8; 8]> {
 /// The Internet checksum of RFC 1071, as it stands in a header whose checksum field is 0. Over a message with its
 /// checksum in place it is 0 when that is right.
 pub fn checksum(bytes: &[u8]) -> u16 {
+    // By twice two bytes: the high half of the sum is folded in at the end. What is missing at the end counts as zero.
     let mut sum: u64 = 0;
-    let mut pairs = bytes.chunks_exact(2);
-    for pair in &mut pairs {
-        if let [high, low] = *pair {
-            sum += u64::from(u16::from_be_bytes([high, low]));
-        }
+    let mut rest = bytes;
+    while let Some((four, more)) = rest.split_first_chunk() {
+        sum += u64::from(u32::from_be_bytes(*four));
+        rest = more;
     }
-    // An odd last byte is the high half of a word padded with zero.
-    if let [last] = *pairs.remainder() {
-        sum += u64::from(u16::from_be_bytes([last, 0]));
-    }
+    let mut last = [0; 4];
+    last[..rest.len()].copy_from_slice(rest);
+    sum += u64::from(u32::from_be_bytes(last));
     while sum > 0xffff {
         sum = (sum >> 16) + (sum & 0xffff);
     }
