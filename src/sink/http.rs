@@ -3,23 +3,31 @@
 //! URLs may be secrets: no error text of this file comes from a value that could contain one.
 
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use ureq::Agent;
-use ureq::config::ConfigBuilder;
+use ureq::config::{Config, ConfigBuilder};
 use ureq::http::Uri;
 #[cfg(feature = "tls")]
 use ureq::tls::{self, PemItem, RootCerts, TlsConfig};
 use ureq::typestate::AgentScope;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Proxy, ProxyProtocol};
 
 use crate::proxy;
 use crate::secret::Secret;
+use crate::sync::{self, Channel};
 
 /// A request may take this long in all: name, connection, TLS, answer.
 pub const LIMIT: Duration = Duration::from_secs(10);
 
 const UNKNOWN_ISSUER: &str = "TLS: nobody whom we trust issued the certificate (unknown issuer); if it is your own proxy's, name its root with --ca-file";
+
+/// So many addresses of a host are tried, and no more fit.
+const MOST_ADDRESSES: usize = 16;
 
 /// The longest answer that is read.
 const ANSWER: u64 = 4096;
@@ -109,26 +117,26 @@ impl Http {
 
     /// GET. Errors: why there is no answer, without the URL; the caller tries again or says so.
     pub fn get(&mut self, limit: Duration) -> Result<Answer, String> {
-        self.send(limit, |agent, url, left| agent.get(url).config().timeout_global(Some(left)).build().call())
+        self.send(limit, None)
     }
 
     /// POST of JSON. Errors: as [`Http::get`].
     pub fn post(&mut self, json: &str, limit: Duration) -> Result<Answer, String> {
-        self.send(limit, |agent, url, left| {
-            let request = agent.post(url).config().timeout_global(Some(left)).build();
-            request.content_type("application/json").send(json)
-        })
+        self.send(limit, Some(json))
     }
 
-    fn send(
-        &mut self,
-        limit: Duration,
-        request: impl Fn(&Agent, &str, Duration) -> Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-    ) -> Result<Answer, String> {
+    fn send(&mut self, limit: Duration, json: Option<&str>) -> Result<Answer, String> {
         let begin = Instant::now();
         let send = |agent: &Agent| {
             let left = limit.saturating_sub(begin.elapsed()).max(Duration::from_millis(1));
-            request(agent, self.url.expose(), left).map_err(|error| why(&error))
+            let answer = match (self.url.expose(), json) {
+                (url, None) => agent.get(url).config().timeout_global(Some(left)).build().call(),
+                (url, Some(json)) => {
+                    let request = agent.post(url).config().timeout_global(Some(left)).build();
+                    request.content_type("application/json").send(json)
+                }
+            };
+            answer.map_err(|error| why(&error))
         };
         let proxy = &self.proxy;
         let first = send(self.agent.get_or_insert_with(|| agent_with(|config| config.proxy(proxy.clone()))));
@@ -226,7 +234,27 @@ fn agent_with(more: impl FnOnce(ConfigBuilder<AgentScope>) -> ConfigBuilder<Agen
         .max_idle_age(Duration::from_secs(15));
     #[cfg(feature = "tls")]
     let config = config.tls_config(super::tls::config(RootCerts::WebPki));
-    more(config).build().new_agent()
+    Agent::with_parts(more(config).build(), DefaultConnector::default(), Lookup)
+}
+
+/// As ureq's own, but a thread that cannot be made is an error there, not a panic; and it brings no channel of its own.
+#[derive(Debug)]
+struct Lookup;
+
+impl Resolver for Lookup {
+    fn resolve(&self, uri: &Uri, _: &Config, limit: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let name =
+            uri.scheme().zip(uri.authority()).and_then(|(scheme, at)| DefaultResolver::host_and_port(scheme, at));
+        let name = name.ok_or(ureq::Error::HostNotFound)?;
+        let answer = Arc::<Channel<_>>::default();
+        let theirs = Arc::clone(&answer);
+        // getaddrinfo(3) knows no limit.
+        sync::spawn(thread::Builder::new(), Box::new(move || theirs.put(name.to_socket_addrs())))?;
+        let found = answer.wait(Some(*limit.after)).ok_or(ureq::Error::Timeout(limit.reason))??;
+        let mut addresses = self.empty();
+        found.take(MOST_ADDRESSES).for_each(|address| addresses.push(address));
+        if addresses.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(addresses) }
+    }
 }
 
 /// An error of ureq in words of ours: its own may hold the URL.
