@@ -76,6 +76,7 @@ pub struct Ledger {
     monitor: String,
     pace: Pace,
     /// In the order of their keys, so that each is found fast. Boxed, as one in the middle moves all behind it.
+    #[allow(clippy::vec_box)]
     alerts: Vec<Box<Alert>>,
     clock: Wall,
     /// The clock is the member's, as ours is plainly another.
