@@ -209,12 +209,20 @@ pub struct Loss {
 }
 
 impl Loss {
-    /// In percent. An empty sample has lost nothing.
-    pub fn percent(self) -> f64 {
-        if self.of == 0 {
-            return 0.0;
-        }
-        f64::from(self.lost) * 100.0 / f64::from(self.of)
+    /// In hundredths of a percent, rounded, a half to the even one. An empty sample has lost nothing.
+    pub fn hundredths(self) -> u32 {
+        let (lost, of) = (u64::from(self.lost) * 10_000, u64::from(self.of.max(1)));
+        let (whole, rest) = (lost / of, lost % of * 2);
+        let up = rest > of || (rest == of && whole % 2 == 1);
+        // At most 10,000.
+        (whole + u64::from(up)) as u32
+    }
+
+    /// In percent with two places, as all texts have it.
+    pub fn percent(self) -> String {
+        // What prints floats would be 10 KB of the program.
+        let hundredths = self.hundredths();
+        format!("{}.{:02}", hundredths / 100, hundredths % 100)
     }
 
     /// True when everything was answered, or nothing is known.
@@ -249,7 +257,7 @@ impl PartialEq for Loss {
 
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.2}%", self.percent())
+        write!(f, "{}%", self.percent())
     }
 }
 
@@ -628,5 +636,21 @@ fn one_line(text: String) -> String {
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
     } else {
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percent_is_what_a_float_would_print() {
+        for of in 0..=400_u32 {
+            for lost in 0..=of {
+                let float = f64::from(lost) * 100.0 / f64::from(of.max(1));
+                assert_eq!(Loss { lost, of }.percent(), format!("{float:.2}"), "{lost} of {of}");
+            }
+        }
+        assert_eq!(Loss { lost: u32::MAX, of: u32::MAX }.to_string(), "100.00%");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
 use std::thread::Thread;
 
 use crate::clock::Clock;
@@ -15,7 +16,7 @@ use crate::stats::{Board, Stats};
 use crate::sys;
 use crate::target::{Host, Target};
 use crate::view::Verbose;
-use crate::writer::Inbox;
+use crate::writer::Message;
 
 /// Descriptors that are not for checks: log, state, Slack, name servers, standard streams.
 const OTHER_DESCRIPTORS: usize = 32;
@@ -43,7 +44,7 @@ impl Fleet {
     /// checks of each target. `done` is called when the last target has made all checks of `--count`.
     pub fn new(
         clock: Clock,
-        events: Inbox,
+        events: Sender<Message>,
         verbose: Option<Verbose>,
         count: Option<u64>,
         (board, keep): (Arc<Board>, usize),

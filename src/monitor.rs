@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::stats::Stats;
 use crate::sync::{self, keep_running};
 use crate::target::{self, Target};
 use crate::view::{Verbose, json, verbose};
-use crate::writer::{Inbox, Message};
+use crate::writer::Message;
 
 /// Enough for the deepest call of a target thread, debug builds included.
 const STACK: usize = 64 * 1024;
@@ -45,7 +46,7 @@ pub struct Common {
     /// The clocks.
     pub clock: Clock,
     /// To the writer.
-    pub events: Inbox,
+    pub events: Sender<Message>,
     /// Each check is shown here, with `--verbose`.
     pub verbose: Option<Verbose>,
     /// With `--count`: so many checks of each target.
@@ -311,7 +312,7 @@ impl Monitor {
     fn tell(&self, at: Duration, subject: impl FnOnce(Arc<Target>) -> Subject) {
         let event = Event { at: self.common.clock.wall(at), subject: subject(Arc::clone(&self.target)) };
         // The writer is gone only when the program ends.
-        self.common.events.send(Message::Event(Box::new(event)));
+        let _ = self.common.events.send(Message::Event(Box::new(event)));
     }
 
     fn sleep_until(&self, wake: Duration) {

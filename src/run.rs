@@ -233,7 +233,7 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
     let targets = config.targets;
     let tell = |subject| {
         let at = clock.wall(clock.now());
-        writer.inbox().send(Message::Event(Box::new(Event { at, subject })));
+        let _ = writer.sender().send(Message::Event(Box::new(Event { at, subject })));
     };
     if !once {
         tell(Subject::Start(targets.clone()));
@@ -244,7 +244,7 @@ fn watch(typed: &Typed, config: Config, Places { slack, mut heartbeat, cluster }
         _ => None,
     };
     let keep = table.as_ref().map_or(0, |_| terminal::LATEST);
-    let mut fleet = Fleet::new(clock, writer.inbox(), verbose, config.count, (Arc::clone(&board), keep), move || {
+    let mut fleet = Fleet::new(clock, writer.sender(), verbose, config.count, (Arc::clone(&board), keep), move || {
         handle.close();
     });
     fleet.watch(&targets, &|name| writer.known(name))?;

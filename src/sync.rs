@@ -45,7 +45,8 @@ impl Drop for Permit {
     }
 }
 
-/// What threads hand to others, in order. (The channels of std do more, and are 5 KB of code for each kind of thing.)
+/// What threads hand to others, in order. (Events for the writer go by that of std, which does more, and is 5 KB of code for
+/// each kind of thing.)
 #[derive(Debug)]
 pub struct Channel<T> {
     items: Mutex<VecDeque<T>>,

@@ -5,6 +5,7 @@
 //! program can still bring the last events to disk when Slack hangs.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -24,7 +25,7 @@ pub enum Message {
     /// Something to notify. Boxed, as it is copied about on the small stack of a target's thread.
     Event(Box<Event>),
     /// The program ends.
-    Quit(LastWords),
+    Quit(Box<LastWords>),
 }
 
 /// What the writer still does at the end of the program.
@@ -38,18 +39,8 @@ pub struct LastWords {
 
 /// The writer thread, as the program's main thread sees it.
 pub struct Writer {
+    inbox: Sender<Message>,
     shared: Arc<Shared>,
-}
-
-/// The way to the writer.
-#[derive(Clone)]
-pub struct Inbox(Arc<Shared>);
-
-impl Inbox {
-    /// Never blocks.
-    pub fn send(&self, message: Message) {
-        self.0.inbox.put(message);
-    }
 }
 
 /// Something to notify, with the notification that it became.
@@ -91,9 +82,7 @@ impl Waiting {
 pub type OnRefusal = Box<dyn FnOnce(String) + Send>;
 
 struct Shared {
-    inbox: Channel<Message>,
-    /// Held while it is emptied.
-    emptying: Mutex<()>,
+    inbox: Mutex<Receiver<Message>>,
     ended: Channel<()>,
     desk: Mutex<Desk>,
     on_refusal: Mutex<Option<OnRefusal>>,
@@ -137,9 +126,9 @@ pub struct Sinks {
 impl Writer {
     /// Starts the thread. Errors: none could be made; the caller exits with 2.
     pub fn start(sinks: Sinks, clock: Clock, screen: Screen) -> std::io::Result<Writer> {
+        let (inbox, waiting) = mpsc::channel();
         let shared = Arc::new(Shared {
-            inbox: Channel::default(),
-            emptying: Mutex::default(),
+            inbox: Mutex::new(waiting),
             ended: Channel::default(),
             desk: Mutex::new(Desk {
                 memory: sinks.memory,
@@ -159,12 +148,12 @@ impl Writer {
         let for_thread = Arc::clone(&shared);
         let mut slack = sinks.slack;
         sync::start("writer", move || for_thread.run(slack.as_mut()))?;
-        Ok(Writer { shared })
+        Ok(Writer { inbox, shared })
     }
 
     /// The way for events.
-    pub fn inbox(&self) -> Inbox {
-        Inbox(Arc::clone(&self.shared))
+    pub fn sender(&self) -> Sender<Message> {
+        self.inbox.clone()
     }
 
     /// What waits for Slack.
@@ -181,7 +170,7 @@ impl Writer {
     /// [`LastWords`].
     pub fn finish(self, limit: Duration, down: Vec<(String, u64)>) {
         let words = LastWords { until: self.shared.clock.now() + limit, down };
-        self.shared.inbox.put(Message::Quit(words.clone()));
+        let _ = self.inbox.send(Message::Quit(Box::new(words.clone())));
         // A POST that was under way had its own limit, which may be longer.
         if self.shared.ended.wait(Some(limit + Duration::from_millis(200))).is_none() {
             self.shared.rescue(&words);
@@ -214,15 +203,20 @@ impl Shared {
         let mut events = Vec::new();
         let mut sort = |message| match message {
             Message::Event(event) => events.push(*event),
-            Message::Quit(words) => quit = Some(words),
+            Message::Quit(words) => quit = Some(*words),
         };
         {
-            let _emptying = lock(&self.emptying);
-            let mut next = self.inbox.wait(wake.map(|wake| wake.saturating_sub(self.clock.now())));
-            while let Some(message) = next {
-                sort(message);
-                next = self.inbox.take();
+            let inbox = lock(&self.inbox);
+            let limit = wake.map_or(Duration::MAX, |wake| wake.saturating_sub(self.clock.now()));
+            match inbox.recv_timeout(limit) {
+                Ok(message) => sort(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                // Every sender is gone, so nothing more can come.
+                Err(RecvTimeoutError::Disconnected) => {
+                    sort(Message::Quit(Box::new(LastWords { until: self.clock.now(), down: Vec::new() })));
+                }
             }
+            inbox.try_iter().for_each(sort);
         }
         let down = quit.as_ref().map_or(&[][..], |words| &words.down);
         lock(&self.desk).enter(events, down, self.clock.now(), &self.screen);
@@ -278,7 +272,7 @@ impl Shared {
 
     /// The writer hangs in a POST at the end of the program: what it has not seen yet goes to disk from here.
     fn rescue(&self, words: &LastWords) {
-        let Ok(_emptying) = self.emptying.try_lock() else {
+        let Ok(inbox) = self.inbox.try_lock() else {
             return;
         };
         // Others look at the desk too, for a moment; only a disk that hangs keeps it.
@@ -291,12 +285,13 @@ impl Shared {
             }
             thread::sleep(Duration::from_millis(20));
         };
-        let mut events = Vec::new();
-        while let Some(message) = self.inbox.take() {
-            if let Message::Event(event) = message {
-                events.push(*event);
-            }
-        }
+        let events: Vec<Event> = inbox
+            .try_iter()
+            .filter_map(|message| match message {
+                Message::Event(event) => Some(*event),
+                Message::Quit(_) => None,
+            })
+            .collect();
         desk.enter(events, &words.down, self.clock.now(), &self.screen);
         desk.say_undelivered(": its answer did not come", &self.screen);
     }

@@ -183,7 +183,7 @@ fn variables(told: &Told) -> [(&'static str, String); 11] {
     let Told { event, item } = told;
     let details = event.details();
     let target = event.target();
-    let percent = |loss: Option<Loss>| loss.map_or_else(String::new, |loss| format!("{:.2}", loss.percent()));
+    let percent = |loss: Option<Loss>| loss.map(Loss::percent).unwrap_or_default();
     let time = |at| humantime::format_rfc3339_seconds(at).to_string();
     [
         ("REACH_KIND", item.kind.to_string()),

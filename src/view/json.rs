@@ -22,7 +22,7 @@ pub fn notification(event: &Event, item: &Item) -> String {
     // Before anything was told this is 0 by definition.
     put("told_percent", details.told.map(percent));
     put("since", details.since.map(time));
-    put("down_seconds", details.down.map(|down| rounded(down.as_secs_f64(), 3)));
+    put("down_seconds", details.down.map(|down| rounded(down, 1.0)));
     put("failed_checks", details.failed.map(Value::from));
     put("result", details.reason.map(|failure| result(failure).into()));
     put("reason", details.reason.map(|failure| failure.reason.to_string().into()));
@@ -100,15 +100,15 @@ fn known_percent(loss: Loss) -> Option<Value> {
 
 /// To a hundredth, as the texts say it.
 fn percent(loss: Loss) -> Value {
-    rounded(loss.percent(), 2)
+    (f64::from(loss.hundredths()) / 100.0).into()
 }
 
 /// To a microsecond.
 fn millis(time: Duration) -> Value {
-    rounded(time.as_secs_f64() * 1000.0, 3)
+    rounded(time, 1000.0)
 }
 
-fn rounded(number: f64, places: i32) -> Value {
-    let scale = 10_f64.powi(places);
-    ((number * scale).round() / scale).into()
+/// So many of it in a second, to three places.
+fn rounded(time: Duration, scale: f64) -> Value {
+    ((time.as_secs_f64() * scale * 1000.0).round() / 1000.0).into()
 }

@@ -6,6 +6,8 @@ use std::fmt::{self, Display, Formatter, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::stats::{Counts, RTT_BOUNDS};
 use crate::target::Target;
 
@@ -44,10 +46,13 @@ pub fn render(targets: &[(Arc<Target>, Counts)], waiting: usize, now: Duration) 
     }
     let help = "Unanswered checks in the sample, 0 to 1; an outage is not in it. Left out while the sample is empty.";
     each(&mut out, &rows, "loss_ratio", "gauge", help, |_, counts| {
-        (counts.loss.of > 0).then(|| f64::from(counts.loss.lost) / f64::from(counts.loss.of))
+        (counts.loss.of > 0).then(|| Value::from(f64::from(counts.loss.lost) / f64::from(counts.loss.of)))
     });
     head(&mut out, "rtt_seconds", "histogram", "Round-trip times of the answered checks.");
-    let bounds = RTT_BOUNDS.map(|bound| format!(",le=\"{}\"", f64::from(bound) / 1e6));
+    let bounds = RTT_BOUNDS.map(|bound| {
+        let text = format!("{}.{:06}", bound / 1_000_000, bound % 1_000_000);
+        format!(",le=\"{}\"", text.trim_end_matches('0').trim_end_matches('.'))
+    });
     for (labels, _, counts) in &rows {
         let mut count = 0;
         for (bucket, le) in counts.rtt_buckets.iter().zip(&bounds) {

@@ -305,7 +305,7 @@ impl Row<'_> {
     fn rank(&self, many: bool) -> (u8, u64, u64) {
         match &self.now {
             Now::Down(outage) => (0, u64::MAX - outage.since.as_secs(), 0),
-            Now::Losing(loss) => (1, 10_000 - (loss.percent() * 100.0) as u64, 0),
+            Now::Losing(loss) => (1, 10_000 - u64::from(loss.hundredths()), 0),
             Now::Unknown => (2, 0, 0),
             Now::Up if many => (3, u64::MAX - self.day.down, u64::MAX - u64::try_from(self.day.lost).unwrap_or(0)),
             Now::Up => (3, 0, 0),

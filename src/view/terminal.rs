@@ -161,7 +161,7 @@ fn totals(states: &[State]) -> String {
 /// so that lines do not jump about; else as configured.
 fn order(targets: &[(Arc<Target>, Counts)]) -> Vec<(State, usize)> {
     let key = |(at, (target, counts)): (usize, &(Arc<Target>, Counts))| {
-        let tens = counts.loss.percent() as u32 / 10;
+        let tens = counts.loss.hundredths() / 1000;
         let worse = counts.outage.map_or((None, Reverse(tens)), |outage| (Some(outage.since), Reverse(0)));
         (State::of(target, counts), worse, at)
     };

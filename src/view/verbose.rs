@@ -35,11 +35,27 @@ pub fn ms(time: Duration) -> String {
 
 /// [`ms`] without the unit.
 pub fn bare_ms(time: Duration) -> String {
-    let ms = time.as_secs_f64() * 1000.0;
-    match ms {
-        ms if ms < 1.0 => format!("{ms:.3}"),
-        ms if ms < 10.0 => format!("{ms:.2}"),
-        ms if ms < 100.0 => format!("{ms:.1}"),
-        ms => format!("{ms:.0}"),
+    let nanos = time.as_nanos();
+    let (scale, places) = match nanos {
+        0..1_000_000 => (1000, 3),
+        1_000_000..10_000_000 => (100, 2),
+        10_000_000..100_000_000 => (10, 1),
+        _ => return format!("{}", (nanos + 500_000) / 1_000_000),
+    };
+    let rounded = (nanos * scale + 500_000) / 1_000_000;
+    format!("{}.{:0places$}", rounded / scale, rounded % scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trips_have_the_digits_that_matter() {
+        let cases = [(0, "0.000"), (499, "0.000"), (12_345, "0.012"), (999_999, "1.000"), (1_000_000, "1.00")];
+        let more = [(9_996_000, "10.00"), (12_340_000, "12.3"), (99_990_000, "100.0"), (123_500_000, "124")];
+        for (nanos, text) in cases.into_iter().chain(more).chain([(3_600_000_000_000, "3600000")]) {
+            assert_eq!(bare_ms(Duration::from_nanos(nanos)), text, "{nanos} ns");
+        }
     }
 }
