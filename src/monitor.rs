@@ -181,24 +181,14 @@ impl Monitor {
                     self.stats.strays(strays);
                 }
             }
-            while let Some(mut check) = flight.pop() {
-                check.only_fresh = probe.only_fresh_answers(check.number);
-                self.judge(progress, &check);
-                if self.reopen_is_due(progress, &check) {
-                    probe.retire(&flight);
-                }
-            }
+            self.judge_all(progress, &mut flight, &mut probe);
             let more = self.more(progress);
             if !more && (flight.is_empty() || self.stats.is_stopped()) {
                 return;
             }
             let slot = if more { progress.schedule.take(now) } else { None };
             if let Some(slot) = slot {
-                let number = self.begin(progress, slot, now);
-                match progress.addresses.first() {
-                    Some(peer) => probe.send(&mut flight, number, *peer, progress.judge.is_down(), &self.common.clock),
-                    None => flight.settled(number, now, unresolved()),
-                }
+                self.check(progress, &mut flight, &mut probe, slot, now);
             } else {
                 let slot = more.then(|| progress.schedule.next_at());
                 let deadline = flight.next_deadline();
@@ -208,6 +198,33 @@ impl Monitor {
                 } else {
                     self.sleep_until(wake);
                 }
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn check(
+        &self,
+        progress: &mut Progress,
+        flight: &mut Flight,
+        probe: &mut IcmpProbe<'_>,
+        slot: Slot,
+        now: Duration,
+    ) {
+        let number = self.begin(progress, slot, now);
+        match progress.addresses.first() {
+            Some(peer) => probe.send(flight, number, *peer, progress.judge.is_down(), &self.common.clock),
+            None => flight.settled(number, now, unresolved()),
+        }
+    }
+
+    #[inline(never)]
+    fn judge_all(&self, progress: &mut Progress, flight: &mut Flight, probe: &mut IcmpProbe<'_>) {
+        while let Some(mut check) = flight.pop() {
+            check.only_fresh = probe.only_fresh_answers(check.number);
+            self.judge(progress, &check);
+            if self.reopen_is_due(progress, &check) {
+                probe.retire(flight);
             }
         }
     }

@@ -265,9 +265,11 @@ fn poll(polled: &mut [libc::pollfd], timeout: Duration) -> libc::c_int {
 
 /// Room for the control messages asked for: a timestamp, and an error with its sender's address. No more: a target's thread
 /// does with one page of stack.
-#[derive(Clone, Copy)]
 #[repr(align(8))]
-struct Control([u8; 104]);
+struct Control([u8; CONTROL]);
+
+/// Exactly, where the kernel's and our time are as wide; where they are not, a copy of the time comes with it.
+const CONTROL: usize = if cfg!(target_pointer_width = "64") { 96 } else { 104 };
 
 /// A `sockaddr_in` or `sockaddr_in6`.
 #[repr(align(4))]
@@ -280,7 +282,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], blocks: bool) -> io::R
     // SAFETY: all zero is a valid msghdr (a null name, no control data).
     let mut header: libc::msghdr = unsafe { mem::zeroed() };
     let mut address = Address([0; 28]);
-    let mut control = Control([0; 104]);
+    let mut control = Control([0; CONTROL]);
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     header.msg_name = address.0.as_mut_ptr().cast();
     header.msg_namelen = address.0.len() as libc::socklen_t;
@@ -310,17 +312,14 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], blocks: bool) -> io::R
 #[cfg(target_os = "linux")]
 #[inline(never)]
 pub fn receive_errors(socket: BorrowedFd<'_>, mut each: impl FnMut(Entry)) -> usize {
-    let mut controls = [Control([0; 104]); ENTRIES];
-    let mut quotes = [[0; QUOTED]; ENTRIES];
-    // SAFETY: all zero is valid for both (null pointers, no lengths).
-    let (mut headers, mut parts): ([libc::mmsghdr; ENTRIES], [libc::iovec; ENTRIES]) = unsafe { mem::zeroed() };
-    let rooms = controls.iter_mut().zip(&mut quotes).zip(&mut parts);
-    for (header, ((control, quote), part)) in headers.iter_mut().zip(rooms) {
-        *part = libc::iovec { iov_base: quote.as_mut_ptr().cast(), iov_len: QUOTED };
-        header.msg_hdr.msg_iov = part;
+    // SAFETY: all zero is valid for all of them (null pointers, no lengths).
+    let (mut headers, mut rooms): ([libc::mmsghdr; ENTRIES], [Room; ENTRIES]) = unsafe { mem::zeroed() };
+    for (header, room) in headers.iter_mut().zip(&mut rooms) {
+        room.part = libc::iovec { iov_base: room.quote.as_mut_ptr().cast(), iov_len: QUOTED };
+        header.msg_hdr.msg_iov = &mut room.part;
         header.msg_hdr.msg_iovlen = 1;
-        header.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
-        header.msg_hdr.msg_controllen = control.0.len() as _;
+        header.msg_hdr.msg_control = room.control.0.as_mut_ptr().cast();
+        header.msg_hdr.msg_controllen = room.control.0.len() as _;
     }
     let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
     // SAFETY: every pointer in the headers is to a local, with its true length, and lives on; no time limit.
@@ -328,21 +327,37 @@ pub fn receive_errors(socket: BorrowedFd<'_>, mut each: impl FnMut(Entry)) -> us
         libc::recvmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), ENTRIES as libc::c_uint, flags as _, ptr::null_mut())
     };
     let count = usize::try_from(count).unwrap_or(0);
-    for (header, quote) in headers.iter().zip(quotes).take(count) {
-        let mut entry = Entry::Other;
+    for (header, room) in headers.iter().zip(&rooms).take(count) {
         // SAFETY: the kernel filled the control messages of so many headers.
-        unsafe {
-            each_control(&header.msg_hdr, |level, kind, data| {
-                if let (libc::IPPROTO_IP, linux::IP_RECVERR) | (libc::IPPROTO_IPV6, linux::IPV6_RECVERR) = (level, kind)
-                {
-                    let error = extended_error(data).map(|error| Entry::Error(error, quote));
-                    entry = error.or(stamp(data).map(Entry::Stamp)).unwrap_or(Entry::Other);
-                }
-            });
-        }
+        let entry = unsafe { entry_of(&header.msg_hdr, room.quote) };
         each(entry);
     }
     count
+}
+
+/// # Safety
+/// As [`each_control`].
+#[cfg(target_os = "linux")]
+#[inline(never)]
+unsafe fn entry_of(header: &libc::msghdr, quote: [u8; QUOTED]) -> Entry {
+    let mut entry = Entry::Other;
+    let note = |level, kind, data: &[u8]| {
+        if let (libc::IPPROTO_IP, linux::IP_RECVERR) | (libc::IPPROTO_IPV6, linux::IPV6_RECVERR) = (level, kind) {
+            let error = extended_error(data).map(|error| Entry::Error(error, quote));
+            entry = error.or(stamp(data).map(Entry::Stamp)).unwrap_or(Entry::Other);
+        }
+    };
+    // SAFETY: see above.
+    unsafe { each_control(header, note) };
+    entry
+}
+
+/// What an entry is written to.
+#[cfg(target_os = "linux")]
+struct Room {
+    control: Control,
+    quote: [u8; QUOTED],
+    part: libc::iovec,
 }
 
 /// Elsewhere there is no such queue.

@@ -256,6 +256,8 @@ impl<'a> IcmpProbe<'a> {
     }
 
     /// Sends a request on the socket that was answered last. A failure is no news: the check tells.
+    // Rare: what it needs of the stack is not to be a part of every check. So with others here.
+    #[inline(never)]
     fn ask_witness(&mut self, number: u64, peer: IpAddr, timeout: Duration, clock: &Clock) {
         let earlier = [&self.retired, &self.witness].into_iter().flatten();
         let mut answered = earlier.filter(|socket| socket.answered && socket.peer == peer);
@@ -355,6 +357,7 @@ impl<'a> IcmpProbe<'a> {
 
     /// Waits until something can be read or the time is `wake`; or leaves the first part of a long wait to the next read,
     /// which then is one system call and not two.
+    #[inline(never)]
     pub fn wait(&mut self, wake: Duration, clock: &Clock) {
         let now = clock.now();
         let timeout = wake.saturating_sub(now);
@@ -391,6 +394,7 @@ impl IcmpSocket {
 
 /// Has the address that the socket sends from left this machine? A connected raw IPv6 socket goes on sending from it, and
 /// no answer finds the way back; all others choose or check their source for each packet.
+#[inline(never)]
 fn source_is_gone(socket: &IcmpSocket) -> bool {
     if !socket.raw || socket.version == Version::V4 {
         return false;
@@ -440,6 +444,7 @@ fn send(
 
 /// Opens a dgram socket, else a raw one. Errors: of the raw socket where both are refused, of any option that was
 /// asked for, and of connect (raw: no route); the check is then unsent.
+#[inline(never)]
 fn open(options: &Options, peer: IpAddr, number: u32, identifier: u16, filtered: bool) -> io::Result<IcmpSocket> {
     let version = version_of(peer);
     let (socket, raw) = match open_dgram(options, version) {
@@ -487,6 +492,7 @@ fn open_dgram(options: &Options, version: Version) -> Option<io::Result<Socket>>
 
 /// With an identifier: for replies with it only. Else it gets all that comes from the peer: for one of a crowd, that is open
 /// for a check at a time.
+#[inline(never)]
 fn open_raw(options: &Options, peer: IpAddr, identifier: Option<u16>) -> io::Result<Socket> {
     let version = version_of(peer);
     let socket = Socket::new(domain(version), Type::RAW, Some(protocol(version)))?;
@@ -642,25 +648,30 @@ fn read_errors(socket: &IcmpSocket, flight: &mut Flight) -> usize {
     let mut count = 0;
     while count < READS_AT_ONCE {
         let Some(fd) = socket.fd() else { break };
-        let came = sys::receive_errors(fd, |entry| match entry {
-            Entry::Stamp(stamp) => flight.stamped(socket.number, stamp.index, stamp.left),
-            Entry::Error(error, quoted) => {
-                // On a raw socket the error may belong to another program that pings the same host.
-                let ours = |echo: &Echo| {
-                    echo.kind == socket.version.request() && (!socket.raw || echo.identifier == socket.identifier)
-                };
-                if let Some((echo, _)) = Echo::parse(&quoted).filter(|(echo, _)| ours(echo)) {
-                    flight.error(socket.number, echo.sequence, icmp_reason(socket.version, error));
-                }
-            }
-            Entry::Other => {}
-        });
+        let came = sys::receive_errors(fd, |entry| note(socket, flight, entry));
         count += came;
         if came < ENTRIES {
             break;
         }
     }
     count
+}
+
+#[inline(never)]
+fn note(socket: &IcmpSocket, flight: &mut Flight, entry: Entry) {
+    match entry {
+        Entry::Stamp(stamp) => flight.stamped(socket.number, stamp.index, stamp.left),
+        Entry::Error(error, quoted) => {
+            // On a raw socket the error may belong to another program that pings the same host.
+            let ours = |echo: &Echo| {
+                echo.kind == socket.version.request() && (!socket.raw || echo.identifier == socket.identifier)
+            };
+            if let Some((echo, _)) = Echo::parse(&quoted).filter(|(echo, _)| ours(echo)) {
+                flight.error(socket.number, echo.sequence, icmp_reason(socket.version, error));
+            }
+        }
+        Entry::Other => {}
+    }
 }
 
 #[cfg(test)]
