@@ -18,7 +18,7 @@ use crate::resolver::Lookup;
 use crate::schedule::{Schedule, Slot};
 use crate::state::Known;
 use crate::stats::Stats;
-use crate::sync::{self, keep_running};
+use crate::sync::keep_running;
 use crate::target::{self, Target};
 use crate::view::{Verbose, json, verbose};
 use crate::writer::Message;
@@ -97,22 +97,25 @@ impl Monitor {
         let name: String = self.target.name.chars().take(15).collect();
         // Boxed: what a thread is started with is copied about on its stack.
         let monitor = Box::new(self);
-        let body = move || {
-            monitor.run();
-            monitor.end();
-        };
-        sync::spawn(thread::Builder::new().name(name).stack_size(STACK), Box::new(body))
+        thread::Builder::new()
+            .name(name)
+            .stack_size(STACK)
+            .spawn(move || {
+                monitor.run();
+                monitor.end();
+            })
+            .map(|handle| handle.thread().clone())
     }
 
     fn run(&self) {
         let mut progress = self.start();
         // After a panic the target is watched on, with what was judged so far; checks on their way are forgotten.
         keep_running(
-            &mut || match self.target.check {
+            || match self.target.check {
                 target::Check::Icmp => self.run_icmp(&mut progress),
                 target::Check::Tcp { port } => self.run_tcp(&mut progress, port),
             },
-            &mut |message| self.tell(self.common.clock.now(), |target| Subject::Panic(target, message)),
+            |message| self.tell(self.common.clock.now(), |target| Subject::Panic(target, message)),
         );
         if !self.stats.is_stopped() {
             self.finish(&mut progress);

@@ -97,14 +97,15 @@ pub fn spawn(thread: thread::Builder, body: Box<dyn FnOnce() + Send>) -> io::Res
 }
 
 /// Starts a thread of this name that runs `body` until it returns; see [`keep_running`]. Errors: as [`spawn`].
-pub fn start(name: &str, mut body: impl FnMut() + Send + 'static) -> io::Result<Thread> {
-    let run = move || keep_running(&mut body, &mut |_| ());
+pub fn start(name: &str, body: impl FnMut() + Send + 'static) -> io::Result<Thread> {
+    let mut body: Box<dyn FnMut() + Send> = Box::new(body);
+    let run = move || keep_running(&mut body, |_| ());
     spawn(thread::Builder::new().name(name.to_owned()), Box::new(run))
 }
 
 /// Runs `body` until it returns; when it panics, `report` gets the message and it is run again after a second.
-pub fn keep_running(body: &mut dyn FnMut(), report: &mut dyn FnMut(String)) {
-    while let Err(panic) = catch_unwind(AssertUnwindSafe(&mut *body)) {
+pub fn keep_running(mut body: impl FnMut(), mut report: impl FnMut(String)) {
+    while let Err(panic) = catch_unwind(AssertUnwindSafe(&mut body)) {
         report(message(panic.as_ref()));
         thread::sleep(RESTART_AFTER);
     }

@@ -55,6 +55,8 @@ impl TcpProbe {
         outcome.unwrap_or(Outcome::Unsent(What::CannotResolve.into()))
     }
 
+    // These two are not part of `check`: a target's thread is to do with one page of stack.
+    #[inline(never)]
     fn connect(&self, address: IpAddr, timeout: Duration, clock: &Clock) -> Outcome {
         let socket = match self.open(address) {
             Ok(socket) => socket,
@@ -65,10 +67,7 @@ impl TcpProbe {
         match socket.connect_timeout(&endpoint(address, self.port), timeout.max(Duration::from_millis(1))) {
             Ok(()) => {
                 let rtt = clock.now().saturating_sub(begin);
-                // With nobody listening on a port of the ephemeral range, a socket can be given that very port as
-                // its own and connect to itself (RFC 9293 section 3.5, simultaneous open).
-                let own = socket.local_addr().ok().and_then(|own| own.as_socket());
-                if own.is_none_or(|own| (own.ip(), own.port()) != (address, self.port)) {
+                if !self.is_connected_to_itself(&socket, address) {
                     return Outcome::Answered(rtt);
                 }
                 // Reset, or the port would stay in TIME_WAIT, and who shall listen there could not.
@@ -80,6 +79,14 @@ impl TcpProbe {
                 None => self.failure(&error, address),
             },
         }
+    }
+
+    /// With nobody listening on a port of the ephemeral range, a socket can be given that very port as its own and connect
+    /// to itself (RFC 9293 section 3.5, simultaneous open).
+    #[inline(never)]
+    fn is_connected_to_itself(&self, socket: &Socket, address: IpAddr) -> bool {
+        let own = socket.local_addr().ok().and_then(|own| own.as_socket());
+        own.is_some_and(|own| (own.ip(), own.port()) == (address, self.port))
     }
 
     /// A socket with all that the options ask for. Errors: descriptors, options, binding: the check is unsent.
