@@ -223,7 +223,8 @@ impl Ledger {
                 let goes_on = alert.over.is_none();
                 let since = since.unwrap_or(if goes_on { alert.since } else { now });
                 let due = alert.due || !goes_on;
-                **alert = Alert { due, ..*new(wrong, since, None, alert.until) };
+                let under_way = alert.under_way;
+                **alert = Alert { due, under_way, ..*new(wrong, since, None, alert.until) };
             }
             (Some((since, text)), Err(place)) => {
                 self.alerts.insert(place, new(text, since.unwrap_or(now), None, None));

@@ -43,7 +43,8 @@ pub fn may_send(targets: &[Arc<Target>]) -> Result<Option<String>, String> {
     Ok((raw && count > icmp::CROWD).then(|| {
         format!(
             "{count} ICMP targets on raw sockets: the kernel shows each packet to all that are open, so each is opened for a \
-             check at a time, and repeated answers go unseen; ping sockets spare all that: sysctl -w net.ipv4.ping_group_range=\"0 2147483647\""
+             check at a time, and repeated answers go unseen; ping sockets spare all that: sysctl \
+             -w net.ipv4.ping_group_range=\"0 2147483647\""
         )
     }))
 }
